@@ -1,0 +1,1 @@
+"""Train and run the models that take an illustration apart into transparent layers."""
