@@ -1,0 +1,1 @@
+"""Samples on disk and the datasets that training reads them with."""
