@@ -1,0 +1,1 @@
+"""Materializes a recipe and runs its stages."""

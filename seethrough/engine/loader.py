@@ -1,0 +1,76 @@
+"""The batches of a stage: which samples each process sees at each optimizer step."""
+
+from collections.abc import Iterator
+
+import attrs
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from seethrough.data.draws import Draw, sample_order
+from seethrough.tasks.task import Batch, Task
+
+
+@attrs.frozen
+class Split:
+    """How a global batch falls to processes: `accumulation` micro-batches for each."""
+
+    global_batch: int
+    micro_batch: int
+    rank: int
+    world: int
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches per process and optimizer step."""
+        return self.global_batch // (self.micro_batch * self.world)
+
+    def indices(self, micro_step: int) -> range:
+        """Places in the global batch of this process's micro-batch number `micro_step`."""
+        first = (micro_step * self.world + self.rank) * self.micro_batch
+        return range(first, first + self.micro_batch)
+
+
+class MicroBatches(Sampler[list[Draw]]):
+    """Draws of every micro-batch of one process from step `start` to `stop`, in order.
+
+    The whole stream follows from (seed, stage, rows, step, place in the global batch). Nothing
+    is kept between steps, so a resumed run continues with the very draws it would have had.
+    """
+
+    def __init__(
+        self, seed: int, stage: str, rows: int, split: Split, start: int, stop: int
+    ) -> None:
+        self.seed = seed
+        self.stage = stage
+        self.rows = rows
+        self.split = split
+        self.start = start
+        self.stop = stop
+
+    def __len__(self) -> int:
+        return (self.stop - self.start) * self.split.accumulation
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for step in range(self.start, self.stop):
+            for micro_step in range(self.split.accumulation):
+                yield [self._draw(step, index) for index in self.split.indices(micro_step)]
+
+    def _draw(self, step: int, index: int) -> Draw:
+        position = step * self.split.global_batch + index
+        sample = sample_order(self.seed, self.stage, self.rows, position)
+        return Draw(seed=self.seed, stage=self.stage, step=step, index=index, sample=sample)
+
+
+def make_loader(
+    task: Task, dataset: Dataset[Batch], batches: MicroBatches, workers: int, device: torch.device
+) -> DataLoader[Batch]:
+    """A loader over `batches`; memory is pinned for CUDA so that copies overlap with compute."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=task.collate,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        prefetch_factor=4 if workers else None,
+        persistent_workers=workers > 0,
+    )

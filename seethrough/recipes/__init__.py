@@ -1,0 +1,1 @@
+"""Base recipes, one file a family."""

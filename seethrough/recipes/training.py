@@ -1,0 +1,234 @@
+"""The sections that every training stage is made of."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from seethrough.recipe import (
+    REQUIRED,
+    Execution,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Source,
+    Stage,
+    recipe,
+)
+
+
+@recipe
+class Data(Section):
+    """Which samples a stage trains on, and how many make one optimizer step."""
+
+    sources: tuple[tuple[Source, int], ...] = REQUIRED
+    """Sample lists with their rates: a rate of n repeats the list n times in an epoch."""
+
+    global_batch: PositiveInt = 1
+    """Samples per optimizer step over all processes; hardware only splits it."""
+
+
+@recipe
+class Optim(Section):
+    """What all optimizers share."""
+
+    lr: PositiveFloat = 1e-4
+    """Peak learning rate."""
+
+    weight_decay: NonNegativeFloat = 0.01
+    """Decoupled weight decay."""
+
+    max_grad_norm: PositiveFloat | None = 1.0
+    """Clip the gradient's global norm to this; none leaves it alone."""
+
+    ema_decay: Fraction | None = None
+    """Decay per step of an exponential moving average of the weights; none keeps no average."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """Autocast type of the forward pass; weights and optimizer stay in float32."""
+
+
+@recipe
+class AdamW(Optim):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), fused."""
+
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay rates of the first and the second moment."""
+
+    eps: PositiveFloat = 1e-8
+    """Added to the root of the second moment."""
+
+
+@recipe
+class AdamW8bit(Optim):
+    """AdamW with block-wise 8-bit moments (bitsandbytes): 2 bytes a parameter in place of 8."""
+
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay rates of the first and the second moment."""
+
+    eps: PositiveFloat = 1e-8
+    """Added to the root of the second moment."""
+
+
+@recipe
+class Adafactor(Optim):
+    """Factored second moments (Shazeer and Stern, 2018), no first moment, fixed step size."""
+
+    clip_threshold: PositiveFloat = 1.0
+    """Root mean square above which an update is scaled down."""
+
+    decay_rate: float = -0.8
+    """Exponent of the second moment's decay over steps."""
+
+
+@recipe
+class Schedule(Section):
+    """How long a stage trains, its learning rate over steps, and what happens on the way."""
+
+    max_steps: PositiveInt = REQUIRED
+    """Optimizer steps."""
+
+    lr_schedule: Literal["constant", "linear", "cosine", "polynomial", "piecewise"] = "constant"
+    """Shape of the learning rate after warm-up."""
+
+    warmup_steps: NonNegativeInt = 500
+    """Steps over which the learning rate grows linearly from 0 to its peak."""
+
+    cycles: PositiveInt = 1
+    """Cosine: how often the learning rate starts again from the peak."""
+
+    floor: Fraction = 0.0
+    """Linear, cosine and polynomial: lowest learning rate as a share of the peak."""
+
+    power: PositiveFloat = 1.0
+    """Polynomial: exponent of the decay."""
+
+    pieces: tuple[tuple[int, float], ...] = ()
+    """Piecewise: (first step, share of the peak) in rising order; 1 before the first."""
+
+    checkpoint_every: Execution[PositiveInt] = 4000
+    """Steps between checkpoints."""
+
+    keep_checkpoints: Execution[PositiveInt] = 10
+    """How many checkpoints stay on disk; the oldest go first."""
+
+    validate_every: Execution[PositiveInt | None] = None
+    """Steps between validations; none never validates."""
+
+    pictures_every: Execution[PositiveInt | None] = 500
+    """Steps between pictures; none makes no pictures."""
+
+    log_every: Execution[PositiveInt] = 10
+    """Steps between lines in the log; the host waits for the device only then."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.warmup_steps >= self.max_steps:
+            yield "warmup_steps", f"warm-up must end before max_steps={self.max_steps}"
+        steps = [step for step, _ in self.pieces]
+        if steps != sorted(set(steps)):
+            yield "pieces", "steps must rise"
+        if bool(self.pieces) != (self.lr_schedule == "piecewise"):
+            yield "pieces", "belongs to lr_schedule=piecewise, and that needs at least one piece"
+
+
+@recipe
+class DeepSpeed(Section):
+    """How optimizer state, gradients and weights are spread over processes."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """ZeRO stage; 0 is plain distributed data parallel."""
+
+    offload_optimizer: bool = False
+    """Keep the optimizer's state in host memory (needs a ZeRO stage of at least 1)."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.offload_optimizer and self.zero_stage == 0:
+            yield "offload_optimizer", "needs zero_stage of at least 1"
+        if self.zero_stage > 0:
+            yield "zero_stage", "the engine trains with distributed data parallel: set it to 0"
+
+
+@recipe
+class Hardware(Section):
+    """What a stage runs on; none of it changes what is computed beyond rounding."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes CUDA when there is a GPU."""
+
+    processes: PositiveInt = 1
+    """Processes on this machine, one a GPU."""
+
+    micro_batch: PositiveInt = 1
+    """Samples per process and forward pass."""
+
+    loader_workers: NonNegativeInt = 4
+    """Processes that load data, for each training process; 0 loads in the loop."""
+
+    threads: PositiveInt | None = None
+    """CPU threads of each training process; none leaves PyTorch's choice."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more compute."""
+
+    compile: bool = False
+    """Compile the network with torch.compile."""
+
+    device_memory_gib: PositiveFloat = 80.0
+    """Memory of one device in GiB; the plan compares its estimate with this."""
+
+
+@recipe
+class Tracking(Section):
+    """Where numbers and pictures of a run go."""
+
+    tracker: str | None = "wandb"
+    """wandb (offline when there is no key), tensorboard, another tracker that accelerate knows,
+    or none."""
+
+    project: str = "see-through"
+    """Project's name at the tracker."""
+
+
+@recipe
+class TrainStage(Stage):
+    """A stage that the training loop runs; a family narrows the sections."""
+
+    seed: int = 42
+    """Seed of sample order, augmentation, noise and new weights."""
+
+    data: Data = Data()
+    """Samples and batch."""
+
+    optim: AdamW | AdamW8bit | Adafactor = AdamW()
+    """Optimizer."""
+
+    schedule: Schedule = Schedule()
+    """Length and learning rate."""
+
+    deepspeed: Execution[DeepSpeed] = DeepSpeed()
+    """Distribution of the state."""
+
+    hardware: Execution[Hardware] = Hardware()
+    """Machine."""
+
+    tracking: Execution[Tracking] = Tracking()
+    """Trackers."""
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches per process and optimizer step."""
+        return self.data.global_batch // (self.hardware.processes * self.hardware.micro_batch)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        share = self.hardware.processes * self.hardware.micro_batch
+        if self.data.global_batch % share:
+            yield (
+                "data.global_batch",
+                f"{self.data.global_batch} doesn't split over processes={self.hardware.processes}"
+                f" x micro_batch={self.hardware.micro_batch}",
+            )
+        if isinstance(self.optim, AdamW8bit) and self.deepspeed.offload_optimizer:
+            yield "optim", "8-bit AdamW has no CPU offload: use AdamW or offload_optimizer=false"
+        if self.optim.precision == "fp16" and self.hardware.device == "cpu":
+            yield "optim.precision", "fp16 needs a GPU: use bf16 or fp32 on the CPU"
