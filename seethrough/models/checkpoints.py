@@ -1,0 +1,200 @@
+"""Weights and folders from outside, in the hub's layout, read with errors that name what is wrong.
+
+Only safetensors and JSON are read: nothing here unpickles.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import torch
+from accelerate import init_empty_weights
+from diffusers.models.modeling_utils import ModelMixin
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from seethrough.errors import InputError
+
+WEIGHT_NAMES = ("diffusion_pytorch_model", "model")
+"""File stems of weights in the hub's layout: of diffusers and of transformers."""
+
+Model = TypeVar("Model", bound=ModelMixin)
+
+
+@attrs.frozen
+class Base:
+    """A folder in the hub's layout: one subfolder per part of a pipeline."""
+
+    folder: Path
+
+    def require(self, name: str) -> Path:
+        """The subfolder `name`.
+
+        Raises:
+            InputError: when it is absent, with what is there.
+        """
+        subfolder = self.folder / name
+        if not subfolder.is_dir():
+            raise InputError(
+                f"{self.folder}: this base has no subfolder {name!r}; it holds "
+                f"{_listing(self.folder)}. Give a complete base in the hub's layout"
+            )
+        return subfolder
+
+
+def open_base(folder: str | Path) -> Base:
+    """Open a base checkpoint's folder.
+
+    Raises:
+        InputError: when there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give a base checkpoint in the hub's layout")
+    return Base(folder)
+
+
+def weight_files(path: str | Path) -> list[Path]:
+    """The safetensors files of a checkpoint: a file, a folder with one, or a sharded folder.
+
+    Raises:
+        InputError: when there is none, or a shard is missing.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; a checkpoint is expected there")
+    for name in WEIGHT_NAMES:
+        index = path / f"{name}.safetensors.index.json"
+        if index.is_file():
+            return _shards(index)
+        if (path / f"{name}.safetensors").is_file():
+            return [path / f"{name}.safetensors"]
+    raise InputError(
+        f"{path}: no {WEIGHT_NAMES[0]}.safetensors, whole or sharded; the folder holds "
+        f"{_listing(path)}"
+    )
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint on the CPU, mapped from its files rather than copied.
+
+    Raises:
+        InputError: as `weight_files`, or when a file is damaged or no safetensors file.
+    """
+    state: dict[str, Tensor] = {}
+    for file in weight_files(path):
+        try:
+            state.update(load_file(file))
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{file}: not a readable safetensors file ({error})") from error
+    return state
+
+
+def load_into(
+    module: nn.Module, state: Mapping[str, Tensor], source: str | Path, prefix: str = ""
+) -> None:
+    """Make `state` the module's weights, in the state's dtype and without a copy.
+
+    Args:
+        module: the module, on any device, meta included.
+        state: exactly the module's state-dict keys.
+        source: the file or folder that error messages name.
+        prefix: what the keys begin with in the source, for error messages.
+
+    Raises:
+        InputError: when keys are missing or unknown, or a shape differs.
+    """
+    check_state_dict(module, state, source, prefix)
+    module.load_state_dict(dict(state), strict=True, assign=True)
+
+
+def check_state_dict(
+    module: nn.Module, state: Mapping[str, Tensor], source: str | Path, prefix: str = ""
+) -> None:
+    """Raise InputError unless `state` has the module's keys and shapes; arguments as `load_into`."""
+    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    network = type(module).__name__
+    for key, value in state.items():
+        if key in expected and tuple(value.shape) != expected[key]:
+            raise InputError(
+                f"{source}: {prefix + key!r} has shape {tuple(value.shape)}, but this {network} "
+                f"needs {expected[key]}; the checkpoint was made with another config"
+            )
+    for problem, keys in (
+        ("lacks", expected.keys() - state.keys()),
+        ("has unknown", state.keys() - expected.keys()),
+    ):
+        if keys:
+            raise InputError(
+                f"{source}: the checkpoint {problem} {len(keys)} of the tensors of this "
+                f"{network}, among them {prefix + min(keys)!r}; it was made with another config "
+                "or is of another model"
+            )
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The `config.json` of a model's folder.
+
+    Raises:
+        InputError: when it is absent or not a JSON object.
+    """
+    file = Path(folder) / "config.json"
+    try:
+        config = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{file}: not found; a model's folder holds config.json beside its weights"
+        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{file}: not valid JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: holds {type(config).__name__}, a JSON object is expected")
+    return config
+
+
+def load_model(
+    model_class: type[Model], folder: str | Path, dtype: torch.dtype | None = None
+) -> Model:
+    """A diffusers model from its folder, in eval mode, on the CPU.
+
+    Args:
+        model_class: its class; the `_class_name` in the config is not asked.
+        folder: `config.json` and weights, whole or sharded.
+        dtype: what to cast the weights to; None keeps the file's.
+
+    Raises:
+        InputError: when files are missing or damaged, or the weights do not fit the config.
+    """
+    config = read_config(folder)
+    state = read_state_dict(folder)
+    try:
+        with init_empty_weights():
+            model = model_class.from_config(config)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{Path(folder) / 'config.json'}: {error}") from error
+    if dtype is not None:
+        state = {key: value.to(dtype) for key, value in state.items()}
+    load_into(model, state, folder)
+    return model.eval()
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = set(json.loads(index.read_text())["weight_map"].values())
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index}: not a readable index of shards ({error!r})") from error
+    files = [index.parent / name for name in sorted(names)]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: this shard is missing, though {index.name} names it")
+    return files
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(entry.name for entry in folder.iterdir())
+    return ", ".join(names[:20]) + (" ..." if len(names) > 20 else "") if names else "nothing"
