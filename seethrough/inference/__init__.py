@@ -1,0 +1,1 @@
+"""Using trained models: from a page to layers, pictures, a PSD and a report."""
