@@ -1,0 +1,33 @@
+"""The three kinds of recipes: a section, a stage that holds sections, an experiment of stages."""
+
+from seethrough.recipe.base import Recipe, values
+from seethrough.recipe.declare import recipe
+from seethrough.recipe.errors import RecipeError
+
+
+@recipe
+class Section(Recipe):
+    """A group of values that belong together: a model, an optimizer, a dataset."""
+
+
+@recipe
+class Stage(Recipe):
+    """One step of an experiment, which makes artifacts; its name is its field's name there.
+
+    A class variable `implementation` may name the code: `"package.module:Class"`.
+    """
+
+
+@recipe
+class Experiment(Recipe):
+    """A chain of stages, held as fields and run in their order."""
+
+    def stages(self) -> dict[str, Stage]:
+        """The stages by name, in the order in which they run."""
+        return {name: value for name, value in values(self).items() if isinstance(value, Stage)}
+
+    def rehearsal(self) -> "Experiment":
+        """The same experiment at a size that a CPU runs in minutes; recipes say how."""
+        raise RecipeError(
+            f"{type(self).__name__} has no rehearsal; define rehearsal() in a recipe class"
+        )
