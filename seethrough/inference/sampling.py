@@ -1,4 +1,4 @@
-"""The multi-step sampler: DPM-Solver++ with all of its values and all of its randomness explicit."""
+"""The multi-step sampler: DPM-Solver++ with all values and all randomness explicit."""
 
 from __future__ import annotations
 
