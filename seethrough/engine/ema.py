@@ -23,7 +23,7 @@ class Average:
         """Move towards the weights after `step` optimizer steps (from 1)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = [parameter.detach().float() for parameter in self.parameters]
-        torch._foreach_lerp_(self.values, current, 1.0 - decay)
+        torch._foreach_lerp_(self.values, current, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -172,9 +172,9 @@ class TrainingRun:
             last = number == len(batches) - 1
             sync = contextlib.nullcontext() if last else self.accelerator.no_sync(self.model)
             with sync:
-                batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
+                moved: Any = send_to_device(batch, self.accelerator.device, non_blocking=True)
                 with self.accelerator.autocast():
-                    loss = self.task.loss(self.model, batch)
+                    loss = self.task.loss(self.model, moved)
                 # Data parallelism averages over processes; the loss is a global sum / weight.
                 self.accelerator.backward(loss.total * (world / weight))
             watch.add(self.step, draws, loss, weight)

@@ -3,13 +3,11 @@
 import torch
 from torch.optim import Optimizer
 
-from seethrough.recipes.training import Adafactor, AdamW, AdamW8bit
+from seethrough.recipes.training import AdamW, AdamW8bit, AnyOptim
 from seethrough.tasks.task import ParameterGroup
 
 
-def make_optimizer(
-    optim: AdamW | AdamW8bit | Adafactor, groups: list[ParameterGroup]
-) -> Optimizer:
+def make_optimizer(optim: AnyOptim, groups: list[ParameterGroup]) -> Optimizer:
     """Build the optimizer; each group keeps its `name` and its peak rate as `peak_lr`."""
     params = [
         {"params": group.parameters, "lr": group.lr, "peak_lr": group.lr, "name": group.name}
@@ -25,7 +23,7 @@ def make_optimizer(
             fused=True,
         )
     if isinstance(optim, AdamW8bit):
-        from bitsandbytes.optim import AdamW8bit as BitsAndBytesAdamW8bit
+        from bitsandbytes.optim.adamw import AdamW8bit as BitsAndBytesAdamW8bit
 
         return BitsAndBytesAdamW8bit(
             params, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay

@@ -1,7 +1,7 @@
 """The sections that every training stage is made of."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from seethrough.recipe import (
     REQUIRED,
@@ -82,6 +82,9 @@ class Adafactor(Optim):
     """Exponent of the second moment's decay over steps."""
 
 
+AnyOptim: TypeAlias = AdamW | AdamW8bit | Adafactor
+
+
 @recipe
 class Schedule(Section):
     """How long a stage trains, its learning rate over steps, and what happens on the way."""
@@ -150,11 +153,19 @@ class DeepSpeed(Section):
 
 
 @recipe
-class Hardware(Section):
-    """What a stage runs on; none of it changes what is computed beyond rounding."""
+class Device(Section):
+    """What a stage in one process runs on."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes CUDA when there is a GPU."""
+    """Where to compute; auto takes CUDA when there is a GPU."""
+
+    threads: PositiveInt | None = None
+    """CPU threads of each process; none leaves PyTorch's choice."""
+
+
+@recipe
+class Hardware(Device):
+    """What a training stage runs on; none of it changes what is computed beyond rounding."""
 
     processes: PositiveInt = 1
     """Processes on this machine, one a GPU."""
@@ -164,9 +175,6 @@ class Hardware(Section):
 
     loader_workers: NonNegativeInt = 4
     """Processes that load data, for each training process; 0 loads in the loop."""
-
-    threads: PositiveInt | None = None
-    """CPU threads of each training process; none leaves PyTorch's choice."""
 
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more compute."""
@@ -200,7 +208,7 @@ class TrainStage(Stage):
     data: Data = Data()
     """Samples and batch."""
 
-    optim: AdamW | AdamW8bit | Adafactor = AdamW()
+    optim: AnyOptim = AdamW()
     """Optimizer."""
 
     schedule: Schedule = Schedule()

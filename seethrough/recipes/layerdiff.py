@@ -1,0 +1,360 @@
+"""LayerDiff: the 2D model, its 3D successor, and the chain that leads from one to the other.
+
+Values are those of the published V3 configurations where a docstring doesn't say otherwise.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from seethrough.data.tags import BODY_GROUP, HEAD_GROUP, TRAINING_TAGS
+from seethrough.recipe import (
+    Execution,
+    Experiment,
+    Fraction,
+    REQUIRED,
+    Hub,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Output,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Source,
+    Stage,
+    change,
+    recipe,
+)
+from seethrough.recipes.training import AdamW, AnyOptim, Data, Device, Hardware, Schedule, TrainStage
+
+ANIMAGINE = Hub("cagliostrolab/animagine-xl-4.0")
+LAYERDIFFUSE = Hub("lllyasviel/LayerDiffuse_Diffusers")
+
+HEAD_SIZE_GROUP = (*TRAINING_TAGS[:14], "neck", "neckwear")
+BODY_SIZE_GROUP = (
+    "topwear", "handwear", "bottomwear", "legwear", "footwear", "tail", "wings", "objects",
+)  # fmt: skip
+
+
+@recipe
+class Objective(Section):
+    """What the diffusion model is trained to predict, and how errors weigh."""
+
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
+    """What the network predicts: the noise, the velocity, or the clean latents."""
+
+    snr_gamma: PositiveFloat | None = 5.0
+    """Min-SNR weighting (Hang et al., 2023): weights follow min(SNR, gamma); none weighs alike."""
+
+    noise_offset: NonNegativeFloat = 0.0
+    """Size of noise that is constant over a channel of a frame, added to the noise."""
+
+    timestep_bias: Literal["none", "earlier", "later", "range"] = "none"
+    """Which timesteps are drawn more often than others; 'earlier' are the less noisy ones."""
+
+    timestep_bias_multiplier: PositiveFloat = 1.0
+    """How much more often the favoured timesteps are drawn."""
+
+    timestep_bias_portion: Fraction = 0.25
+    """Earlier and later: favoured share of all timesteps."""
+
+    timestep_bias_range: tuple[NonNegativeInt, PositiveInt] = (0, 1000)
+    """Range: first favoured timestep, and the first one after."""
+
+    empty_prompt_probability: Fraction = 0.0
+    """Probability, a sample, that its captions are replaced with the empty one."""
+
+    offset_probability: Fraction = 0.25
+    """Probability, a sample, that latents carry the transparency offset in place of the
+    posterior's noise."""
+
+    posterior: Literal["sample", "mean"] = "sample"
+    """Latents without offset: a draw of the autoencoder's posterior, or its mean."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.timestep_bias == "range":
+            begin, end = self.timestep_bias_range
+            if not begin < end <= 1000:
+                yield "timestep_bias_range", "needs first < end <= 1000"
+
+
+@recipe
+class Objective3D(Objective):
+    """The same over the frames of a group."""
+
+    absent_weight: Fraction = 1.0
+    """Weight of frames whose tag the character lacks: 1 counts them fully, 0 drops them."""
+
+
+@recipe
+class LayerDiff2DModel(Section):
+    """The 2D UNet and the frozen networks around it."""
+
+    base: Source = ANIMAGINE
+    """SDXL in the hub's layout: UNet to start from, autoencoder, text encoders, scheduler."""
+
+    unet_delta: Source | None = LAYERDIFFUSE
+    """Where ld_diffusers_sdxl_attn.safetensors lies, which is added to the base's UNet; none
+    adds nothing."""
+
+    transparent_vae: Source = LAYERDIFFUSE
+    """LayerDiffuse's two files, or a saved TransparentVAE."""
+
+    unet: Source | None = None
+    """A trained 2D UNet to go on from in place of the base's."""
+
+
+@recipe
+class LayerDiff2DData(Data):
+    """One tag of a sample at a time, cropped in one of several ways."""
+
+    target_size: PositiveInt = 1024
+    """Side of the square picture in px."""
+
+    random_flip: Fraction = 0.5
+    """Probability of a horizontal flip of the layer and the page."""
+
+    random_pad: Fraction = 0.5
+    """Probability that the crop grows by a random margin on each side."""
+
+    size_groups: tuple[tuple[str, ...], ...] = (
+        HEAD_SIZE_GROUP,
+        BODY_SIZE_GROUP,
+        HEAD_SIZE_GROUP + BODY_SIZE_GROUP,
+    )
+    """Groups of tags whose common box is a crop for each of their tags, beside its own box."""
+
+    own_box: bool = True
+    """Whether a tag's own box is one of the crops."""
+
+    load_objects: bool = True
+    """Whether the tag 'objects' is trained."""
+
+    cache_latents: Execution[bool] = False
+    """Keep the posterior's mean and deviation of every picture on disk; pays when pictures
+    repeat, so when random_pad is 0."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.target_size % 32:
+            yield "target_size", "must be a multiple of 32"
+        if not self.own_box and not self.size_groups:
+            yield "own_box", "needs a size group when it is off"
+
+
+@recipe
+class LayerDiff2DTrain(TrainStage):
+    """Fine-tunes the 2D UNet to draw one tag's whole layer from the page."""
+
+    implementation: ClassVar[str] = "seethrough.tasks.layerdiff2d:LayerDiff2D"
+    outputs: ClassVar[tuple[str, ...]] = ("unet",)
+
+    model: LayerDiff2DModel = LayerDiff2DModel()
+    """Networks."""
+
+    data: LayerDiff2DData = change(LayerDiff2DData, global_batch=64)
+    """Samples; 64 is 8 on each of 8 GPUs."""
+
+    objective: Objective = Objective()
+    """Loss."""
+
+    optim: AnyOptim = change(AdamW, lr=3e-5)
+    """Optimizer."""
+
+    schedule: Schedule = change(Schedule, max_steps=200_000)
+    """Length and learning rate."""
+
+    hardware: Execution[Hardware] = change(
+        Hardware, processes=8, micro_batch=8, gradient_checkpointing=True, device_memory_gib=141.0
+    )
+    """8 H200."""
+
+
+@recipe
+class Inflate(Stage):
+    """Makes the 3D UNet from the 2D one, accounts for every key, and proves them equal."""
+
+    implementation: ClassVar[str] = "seethrough.tasks.inflate:inflate_stage"
+    outputs: ClassVar[tuple[str, ...]] = ("unet",)
+
+    unet: Source = Output("train_2d", "unet")
+    """The 2D UNet; a 3D one is passed on with its weights as they are."""
+
+    group_embedding: bool = True
+    """Whether frames get learned offsets by group."""
+
+    group_sizes: tuple[PositiveInt, ...] = (len(BODY_GROUP), len(HEAD_GROUP))
+    """Frames of each group."""
+
+    seed: int = 0
+    """Seed of the new weights."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights on disk. The published conversion stores bfloat16."""
+
+
+@recipe
+class LayerDiff3DModel(Section):
+    """The 3D UNet and the frozen networks around it."""
+
+    unet: Source = Output("inflate", "unet")
+    """The 3D UNet to start from; its weights are taken as they are."""
+
+    base: Source = ANIMAGINE
+    """SDXL in the hub's layout: autoencoder, text encoders, scheduler."""
+
+    transparent_vae: Source = LAYERDIFFUSE
+    """LayerDiffuse's two files, or a saved TransparentVAE."""
+
+    learn: Literal["all", "temporal", "spatial"] = "all"
+    """Parameters to train: all, the blocks across frames, or everything but these."""
+
+
+@recipe
+class LayerDiff3DData(Data):
+    """All layers of a group at a time, cropped to the group's common box."""
+
+    target_size: PositiveInt = 1280
+    """Side of the square picture in px."""
+
+    random_flip: Fraction = 0.5
+    """Probability of a horizontal flip of the layers and the page."""
+
+    random_pad: Fraction = 0.5
+    """Probability that the crop grows by a random margin on each side."""
+
+    groups: tuple[tuple[str, ...], ...] = (BODY_GROUP, HEAD_GROUP)
+    """Tags of each group, in the order of its frames."""
+
+    ngroup_iters: PositiveInt = 1
+    """Samples in a row that take the same group."""
+
+    cache_latents: Execution[bool] = False
+    """Keep the posterior's mean and deviation of every picture on disk; pays when pictures
+    repeat, so when random_pad is 0."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.target_size % 32:
+            yield "target_size", "must be a multiple of 32"
+
+
+@recipe
+class LayerDiff3DTrain(TrainStage):
+    """Fine-tunes the 3D UNet to draw all layers of a group at once."""
+
+    implementation: ClassVar[str] = "seethrough.tasks.layerdiff3d:LayerDiff3D"
+    outputs: ClassVar[tuple[str, ...]] = ("unet",)
+
+    seed: int = 64
+
+    model: LayerDiff3DModel = LayerDiff3DModel()
+    """Networks."""
+
+    data: LayerDiff3DData = change(LayerDiff3DData, global_batch=64)
+    """Samples; 64 is 1 on each of 8 GPUs, 8 times accumulated."""
+
+    objective: Objective3D = Objective3D()
+    """Loss."""
+
+    optim: AnyOptim = change(AdamW, lr=4e-5)
+    """Optimizer."""
+
+    schedule: Schedule = change(Schedule, max_steps=200_000, pictures_every=125)
+    """Length and learning rate."""
+
+    hardware: Execution[Hardware] = change(
+        Hardware, processes=8, micro_batch=1, gradient_checkpointing=True, device_memory_gib=141.0
+    )
+    """8 H200."""
+
+
+@recipe
+class Sampler(Section):
+    """DPM-Solver++ of second order as a stochastic differential equation (Lu et al., 2022)."""
+
+    steps: PositiveInt = 30
+    """Denoising steps."""
+
+    shared_noise: bool = False
+    """Start all frames of a page from one noise, as the published pipeline does although its
+    training draws one a frame."""
+
+    seed: int = 42
+    """Seed; with the page's bytes it fixes every random number."""
+
+
+@recipe
+class Decompose(Stage):
+    """Takes pages apart into PNG layers and PSDs, and measures them where the truth is known."""
+
+    implementation: ClassVar[str] = "seethrough.tasks.decompose:decompose_stage"
+    outputs: ClassVar[tuple[str, ...]] = ("layers", "report")
+
+    unet: Source = Output("train_3d", "unet")
+    """The 3D UNet."""
+
+    base: Source = ANIMAGINE
+    """SDXL in the hub's layout: autoencoder and text encoders."""
+
+    transparent_vae: Source = LAYERDIFFUSE
+    """LayerDiffuse's two files, or a saved TransparentVAE."""
+
+    pages: Source = REQUIRED
+    """Sample list of pages; those in the published sample layout are measured."""
+
+    known: Source | None = None
+    """Sample list of training characters for the baselines; none leaves the baselines out."""
+
+    big_tags: tuple[str, ...] = ("front hair", "back hair", "headwear", "face", "topwear")
+    """Tags whose mean is reported beside the mean of all."""
+
+    resolution: PositiveInt = 1280
+    """Side of the square canvas in px."""
+
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
+    """What the UNet predicts."""
+
+    sampler: Sampler = Sampler()
+    """Sampler."""
+
+    averaged_decode: bool = False
+    """Decode 8 flipped and turned copies and take the median."""
+
+    pages_at_once: Execution[PositiveInt] = 1
+    """Pages in one forward pass."""
+
+    hardware: Execution[Device] = Device()
+    """Machine."""
+
+
+@recipe
+class LayerDiff2DChain(Experiment):
+    """Only the 2D model."""
+
+    train_2d: LayerDiff2DTrain = LayerDiff2DTrain()
+    """Trains the 2D UNet."""
+
+
+@recipe
+class LayerDiff3DChain(Experiment):
+    """2D training, conversion, 3D fine-tuning, and decomposition of pages not trained on."""
+
+    train_2d: LayerDiff2DTrain = LayerDiff2DTrain()
+    """Trains the 2D UNet."""
+
+    inflate: Inflate = Inflate()
+    """Converts it to 3D."""
+
+    train_3d: LayerDiff3DTrain = LayerDiff3DTrain()
+    """Trains the 3D UNet."""
+
+    decompose: Decompose = change(Decompose, unet=Output("train_3d", "unet"))
+    """Takes pages apart."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        trained = self.train_3d.objective.prediction_type
+        if self.decompose.prediction_type != trained:
+            yield "decompose.prediction_type", f"train_3d predicts {trained}: make them the same"
+        if self.train_2d.objective.prediction_type != trained:
+            yield "train_2d.objective.prediction_type", f"train_3d predicts {trained}"
+        sizes = tuple(len(group) for group in self.train_3d.data.groups)
+        if self.inflate.group_embedding and self.inflate.group_sizes != sizes:
+            yield "inflate.group_sizes", f"train_3d.data.groups have {sizes} tags"

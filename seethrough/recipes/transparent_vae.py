@@ -1,0 +1,103 @@
+"""Training of the autoencoder that carries transparency."""
+
+from typing import ClassVar
+
+from seethrough.recipe import (
+    Fraction,
+    NonNegativeFloat,
+    PositiveInt,
+    Section,
+    change,
+    recipe,
+)
+from seethrough.recipes.training import Data, Schedule, TrainStage
+
+
+@recipe
+class TransparentVaeModel(Section):
+    """Widths of the autoencoder, the offset encoder and the pixel decoder."""
+
+    vae_channels: tuple[PositiveInt, ...] = (128, 256, 512, 512)
+    """Channels of the autoencoder's levels (AutoencoderKL; each but the last halves the side)."""
+
+    vae_layers: PositiveInt = 2
+    """Residual blocks a level of the autoencoder."""
+
+    vae_norm_groups: PositiveInt = 32
+    """Groups of the autoencoder's normalisation."""
+
+    latent_channels: PositiveInt = 4
+    """Channels of the latents."""
+
+    encoder_channels: tuple[PositiveInt, ...] = (32, 64, 128, 256)
+    """Channels of the offset encoder at full, half, quarter and eighth resolution."""
+
+    decoder_channels: tuple[PositiveInt, ...] = (32, 32, 64, 128, 256, 512, 512)
+    """Channels of the pixel decoder's seven levels (UNet1024 of LayerDiffuse)."""
+
+    decoder_layers: PositiveInt = 2
+    """Residual blocks a level of the pixel decoder."""
+
+
+@recipe
+class TransparentVaeData(Data):
+    """Layers and pages as training pictures, one tag of a sample at a time."""
+
+    target_size: PositiveInt = 512
+    """Side of the square training picture in px."""
+
+    random_flip: Fraction = 0.5
+    """Probability of a horizontal flip."""
+
+    page_probability: Fraction = 0.1
+    """Probability of the whole page in place of a layer."""
+
+
+@recipe
+class TransparentVaeLoss(Section):
+    """Weights of the loss terms; a term of weight 0 is not computed."""
+
+    alpha_l1: NonNegativeFloat = 1.0
+    """Mean absolute error of alpha."""
+
+    alpha_dice: NonNegativeFloat = 0.5
+    """Dice loss of alpha: one minus twice the overlap over the sum."""
+
+    color_l1: NonNegativeFloat = 1.0
+    """Mean absolute error of colour, weighted by the true alpha."""
+
+    color_mse: NonNegativeFloat = 1.0
+    """Mean squared error of premultiplied colour, over black and over white."""
+
+    base_mse: NonNegativeFloat = 1.0
+    """Mean squared error of the autoencoder's own picture: colour over mid-gray, in [-1, 1]."""
+
+    kl: NonNegativeFloat = 1e-6
+    """Kullback-Leibler divergence of the posterior from the standard normal, a latent element."""
+
+    identity: NonNegativeFloat = 1.0
+    """Mean squared change that the offset causes in the autoencoder's own picture."""
+
+
+@recipe
+class TransparentVaeTrain(TrainStage):
+    """Trains AutoencoderKL and TransparentVAE together from new weights.
+
+    Both halves see `(2 * rgb - 1) * alpha`; the pixel decoder gets the decoded picture and the
+    latents, and gives alpha and colour.
+    """
+
+    implementation: ClassVar[str] = "seethrough.tasks.transparent_vae:TransparentVaeTask"
+    outputs: ClassVar[tuple[str, ...]] = ("vae", "transparent_vae")
+
+    model: TransparentVaeModel = TransparentVaeModel()
+    """Networks."""
+
+    data: TransparentVaeData = change(TransparentVaeData, global_batch=64)
+    """Pictures."""
+
+    loss: TransparentVaeLoss = TransparentVaeLoss()
+    """Loss terms."""
+
+    schedule: Schedule = change(Schedule, lr_schedule="cosine")
+    """Length and learning rate."""
