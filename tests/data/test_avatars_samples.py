@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from PIL import Image
 from numpy.typing import NDArray
+from PIL import Image
 from pycocotools import mask as coco
 
 from seethrough.data.avatars import Character, draw_character, over
