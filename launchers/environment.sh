@@ -15,27 +15,32 @@ stop() {
     exit 1
 }
 
-runs_project() { # PYTHON
-    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+is_suitable() { # PYTHON
+    "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 
-# Prints the command of a Python that can run the project; $PYTHON, when set, is the only choice.
+# Prints the command of a Python for the environment; $PYTHON, when set, is the only choice.
 find_python() {
     local python candidates=(python3.11 python3 python3.12 python3.13 python3.14)
     [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
     for python in "${candidates[@]}"; do
-        if runs_project "$python"; then
-            "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
-                stop "$python cannot make environments: install its venv package" \
-                    "(on Debian: apt-get install python3-venv)."
+        if is_suitable "$python"; then
             printf '%s\n' "$python"
             return
         fi
     done
-    [[ -z ${PYTHON:-} ]] ||
-        stop "PYTHON=$PYTHON is not Python 3.11 or newer: name one that is, or unset PYTHON."
-    stop "found no Python 3.11 or newer (python3 is $(python3 --version 2>/dev/null || echo absent)):" \
-        "install one, or name it: PYTHON=/path/to/python3.11 $0"
+    return 1
+}
+
+can_install_debian_packages() {
+    [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null
+}
+
+install_debian_packages() { # NAME...
+    printf 'Installing Debian packages: %s\n' "$*" >&2
+    apt-get update -qq >&2 </dev/null
+    DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "$@" >&2 </dev/null
 }
 
 made_from() {
@@ -49,13 +54,22 @@ is_current() {
 
 make_environment() {
     local python venv=(-m venv) quiet=()
-    python=$(find_python)
+    if ! python=$(find_python); then
+        [[ -z ${PYTHON:-} ]] ||
+            stop "PYTHON=$PYTHON is not Python 3.11 or newer with its venv package:" \
+                "name one that is, or unset PYTHON."
+        ! can_install_debian_packages || install_debian_packages python3-venv
+        python=$(find_python) ||
+            stop "found no Python 3.11 or newer with its venv package" \
+                "(python3 is $(python3 --version 2>/dev/null || echo absent)): install one" \
+                "(Debian: apt-get install python3-venv) or name it: PYTHON=/path/to/python3.11 $0"
+    fi
     # An environment that was moved here, or whose Python is gone, cannot be updated.
     if [[ -f .venv/made_from && $(head -n 1 .venv/made_from) != "$root" ]] ||
-        ! runs_project .venv/bin/python; then
+        ! is_suitable .venv/bin/python; then
         venv+=(--clear)
     fi
-    [[ -t 1 ]] || quiet=(--quiet)
+    [[ -t 1 ]] || quiet=(--quiet --quiet)
 
     printf 'Setting up %s/.venv with %s: about 7 GB, some minutes.\n' "$root" "$python" >&2
     "$python" "${venv[@]}" .venv
@@ -66,27 +80,21 @@ make_environment() {
 }
 
 install() { # PIP'S ARGUMENTS
-    # The second variable pins what packages are built with, where they come as source.
+    # Packages that come as source are built with the pinned tools too.
     PIP_BUILD_CONSTRAINT=launchers/constraints.txt \
         .venv/bin/python -m pip install --constraint launchers/constraints.txt "$@" ||
         stop "pip could not install the packages, as it says above. Solve that and start again."
 }
 
 # Installs the Debian packages whose command (of the same name) is absent, or says that it can't.
-need_debian_packages() { # NAME...
+need_commands() { # NAME...
     local name missing=()
     for name in "$@"; do
         command -v "$name" >/dev/null || missing+=("$name")
     done
     [[ ${#missing[@]} -gt 0 ]] || return 0
-    if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
-        printf 'Installing Debian packages: %s\n' "${missing[*]}" >&2
-        apt-get update -qq >&2
-        DEBIAN_FRONTEND=noninteractive \
-            apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2 </dev/null
-    else
+    can_install_debian_packages && install_debian_packages "${missing[@]}" ||
         printf 'note: not installed: %s. Tests that need them are skipped.\n' "${missing[*]}" >&2
-    fi
 }
 
 if ! is_current; then

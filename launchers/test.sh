@@ -3,5 +3,5 @@
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
-need_debian_packages chromium g++
+need_commands chromium g++
 exec python -m pytest "$@"
