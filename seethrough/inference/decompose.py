@@ -1,0 +1,298 @@
+"""Decomposing a page into layers with the 3D model: a body pass, then a head pass on the head.
+
+Every random number comes from a page's seed, so a page's layers depend on the page, its seed and
+the options alone, up to the rounding of batched arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from seethrough.data.crops import fit_page
+from seethrough.data.draws import Draw
+from seethrough.data.layout import Box
+from seethrough.data.tags import BODY_GROUP, HEAD, HEAD_GROUP, TAG_GROUPS
+from seethrough.errors import InputError
+from seethrough.inference.composite import DRAWING_ORDER, Image8, drawing_order, flatten
+from seethrough.inference.head_crop import Square, head_box, head_rect, paste, paste_box
+from seethrough.inference.sampling import Solver, sample_latents
+from seethrough.models import TransparentVAE, UNetFrameConditionModel
+from seethrough.models.text_table import TextTable
+
+BODY, HEAD_PASS = 0, 1
+"""The group indices of the two passes."""
+
+
+@attrs.frozen
+class LayerDiff:
+    """The networks of a decomposition, on one device; each computes in its own dtype."""
+
+    unet: UNetFrameConditionModel
+    vae: AutoencoderKL
+    trans_vae: TransparentVAE
+    text: TextTable
+    """Text embeddings of the tags."""
+
+
+@attrs.frozen(kw_only=True)
+class DecomposeOptions:
+    """How to decompose; the defaults are the published ones."""
+
+    resolution: int = 1280
+    """Side of the canvas in pixels, a multiple of the VAE's scale (8)."""
+    steps: int = 30
+    """Steps of the sampler."""
+    solver: Solver = attrs.field(factory=Solver)
+    """Noise schedule, prediction type and solver."""
+    shared_init_noise: bool = True
+    """Start all frames of a pass from the same noise."""
+    sample_condition: bool = False
+    """Encode the page with a sample of the VAE's posterior in place of its mean."""
+    page_alpha: bool = True
+    """Multiply the layers' alpha by the page's: nothing lies outside the character."""
+    head_pass: Literal["crop", "page"] = "crop"
+    """Whether the head pass sees the head alone, enlarged, or the whole page."""
+    head_threshold: int = 15
+    """The head is where its layer's alpha (0 to 255) is above this."""
+    head_margin: float = 0.2
+    """Margin around the head at each side, as a share of its length."""
+    head_margin_below: float = 0.5
+    """A head longer than this share of the page gets no margin along that axis."""
+    decode_passes: int = 1
+    """1, or 8 for the pixel decoder's median over flips and turns."""
+    page_batch: int = 1
+    """Pages that go through the UNet together."""
+    decode_batch: int = 1
+    """Frames that are decoded together."""
+
+
+@attrs.frozen
+class Decomposition:
+    """A page's layers on its canvas."""
+
+    page: Image8
+    """The page as it was fed: (R, R, 4) straight RGBA."""
+    layers: dict[str, Image8]
+    """By tag, in the order of the groups, `head` among them; (R, R, 4) straight RGBA each.
+
+    A tag that the page lacks has an empty or nearly empty layer.
+    """
+    head_box: Box | None
+    """What the head pass saw, in pixels of the source; None for the whole page."""
+
+    def drawn(self, order: Sequence[str] = DRAWING_ORDER) -> dict[str, Image8]:
+        """The layers from back to front, without `head`, which repeats its parts."""
+        return {tag: self.layers[tag] for tag in drawing_order(self.layers, order)}
+
+    def recomposition(self, order: Sequence[str] = DRAWING_ORDER) -> Image8:
+        """The layers over each other, (R, R, 4) straight RGBA."""
+        height, width = self.page.shape[:2]
+        return flatten(self.drawn(order).values(), (height, width)).straight()
+
+
+def decompose_page(
+    models: LayerDiff, page: Image8, seed: int, options: DecomposeOptions
+) -> Decomposition:
+    """Decompose one page, (H, W, 4) straight RGBA or (H, W, 3) RGB, of any size.
+
+    The page's colour counts under transparency too: training pages have a background there.
+    """
+    return decompose_pages(models, [page], [seed], options)[0]
+
+
+def decompose_pages(
+    models: LayerDiff, pages: Sequence[Image8], seeds: Sequence[int], options: DecomposeOptions
+) -> list[Decomposition]:
+    """Decompose pages, `options.page_batch` at a time; each as `decompose_page` would."""
+    _check(models, options)
+    result: list[Decomposition] = []
+    for start in range(0, len(pages), options.page_batch):
+        chunk = slice(start, start + options.page_batch)
+        sources = [_with_alpha(page) for page in pages[chunk]]
+        result += _decompose_batch(models, sources, seeds[chunk], options)
+    return result
+
+
+def _decompose_batch(
+    models: LayerDiff, sources: list[Image8], seeds: Sequence[int], options: DecomposeOptions
+) -> list[Decomposition]:
+    resolution = options.resolution
+    canvases = [_canvas(source, resolution) for source in sources]
+    body = decompose_group(models, canvases, BODY, seeds, options)
+    crops = [None] * len(sources)
+    if options.head_pass == "crop":
+        crops = [
+            _find_head(layers[BODY_GROUP.index(HEAD)], source, options)
+            for layers, source in zip(body, sources, strict=True)
+        ]
+    head_pages = [
+        canvas if crop is None else fit_page(source, crop, resolution, flip=False)
+        for source, canvas, crop in zip(sources, canvases, crops, strict=True)
+    ]
+    head = decompose_group(models, head_pages, HEAD_PASS, seeds, options)
+
+    result: list[Decomposition] = []
+    for source, canvas, crop, body_layers, head_layers in zip(
+        sources, canvases, crops, body, head, strict=True
+    ):
+        parts = list(head_layers)
+        if crop is not None:
+            place = paste_box(crop, _square(source, resolution))
+            parts = [paste(layer, place) for layer in parts]
+        layers = dict(zip((*BODY_GROUP, *HEAD_GROUP), [*body_layers, *parts], strict=True))
+        result.append(Decomposition(canvas, layers, crop))
+    return result
+
+
+@torch.no_grad()
+def decompose_group(
+    models: LayerDiff,
+    pages: Sequence[Image8],
+    group_index: int,
+    seeds: Sequence[int],
+    options: DecomposeOptions,
+) -> Image8:
+    """Predict the layers of one tag group for square pages, all in one batch.
+
+    `pages` are (R, R, 4) straight RGBA with R = `options.resolution`, one seed each. Returns
+    (pages, F, R, R, 4) uint8 straight RGBA, frames in the order of the group's tags.
+    """
+    tags = TAG_GROUPS[group_index]
+    device, dtype = models.unet.device, models.unet.dtype
+    draws = [Draw(seed=seed, stage="decompose", step=0, index=0, sample=0) for seed in seeds]
+    pixels = torch.from_numpy(np.stack(pages)).to(device).permute(0, 3, 1, 2).float() / 255
+    scaling: float = models.vae.config["scaling_factor"]
+    condition = scaling * _encode(models, pixels[:, :3], draws, group_index, options)
+    batch, channels, height, width = condition.shape
+    frames = len(tags)
+
+    rows = models.text.rows(list(tags))
+    text = models.text.hidden[rows].to(device, dtype).repeat(batch, 1, 1)
+    side = float(options.resolution)
+    conditions = {
+        "text_embeds": models.text.pooled[rows].to(device, dtype).repeat(batch, 1),
+        # Kept in float32: bfloat16 can't count single pixels at such sizes.
+        "time_ids": torch.tensor([[side, side, 0, 0, side, side]], device=device).repeat(
+            batch * frames, 1
+        ),
+    }
+    grouped = bool(models.unet.config["group_embedding"])
+    repeated = condition.to(dtype)[:, None].expand(-1, frames, -1, -1, -1)
+
+    def predict(latents: Tensor, timesteps: Tensor) -> Tensor:
+        output = models.unet(
+            torch.cat([latents.to(dtype), repeated], dim=2),
+            timesteps,
+            text,
+            added_cond_kwargs=conditions,
+            group_index=group_index if grouped else None,
+            return_dict=False,
+        )
+        return output[0]
+
+    latents = sample_latents(
+        predict,
+        solver=options.solver,
+        steps=options.steps,
+        shape=(frames, channels, height, width),
+        generators=[draw.numpy(f"noise {group_index}") for draw in draws],
+        shared_init_noise=options.shared_init_noise,
+        device=device,
+    )
+    mask = pixels[:, 3:] if options.page_alpha else None
+    layers = decode_layers(models, latents.flatten(0, 1) / scaling, mask, options)
+    return layers.reshape(batch, frames, *layers.shape[1:])
+
+
+@torch.no_grad()
+def decode_layers(
+    models: LayerDiff, latents: Tensor, mask: Tensor | None, options: DecomposeOptions
+) -> Image8:
+    """Decode unscaled latents (N, C, h, w) to layers, (N, H, W, 4) uint8 straight RGBA.
+
+    `mask`, (B, 1, H, W) in [0, 1], multiplies alpha; each of its rows serves N / B consecutive
+    frames. `options.decode_batch` frames are decoded at a time.
+    """
+    frames = len(latents) // len(mask) if mask is not None else 1
+    layers: list[np.ndarray] = []
+    for start in range(0, len(latents), options.decode_batch):
+        chunk = latents[start : start + options.decode_batch]
+        masks = None
+        if mask is not None:
+            rows = torch.arange(start, start + len(chunk), device=mask.device) // frames
+            masks = mask[rows]
+        rgba = models.trans_vae.decode(models.vae, chunk, masks, options.decode_passes)
+        levels = (rgba.float().clamp(0, 1) * 255).round().to(torch.uint8)
+        layers.append(levels.permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(layers)
+
+
+def _encode(
+    models: LayerDiff,
+    rgb: Tensor,
+    draws: Sequence[Draw],
+    group_index: int,
+    options: DecomposeOptions,
+) -> Tensor:
+    """The pages' latents, unscaled: seen as opaque, whatever their alpha, as in training."""
+    argb = torch.cat([torch.ones_like(rgb[:, :1]), rgb], dim=1)
+    if not options.sample_condition:
+        return models.trans_vae.encode(models.vae, argb)
+    scale = models.trans_vae.latent_scale
+    shape = (models.vae.config["latent_channels"], rgb.shape[-2] // scale, rgb.shape[-1] // scale)
+    noise = [
+        draw.numpy(f"condition {group_index}").standard_normal(shape, dtype=np.float32)
+        for draw in draws
+    ]
+    return models.trans_vae.encode(models.vae, argb, torch.from_numpy(np.stack(noise)))
+
+
+def _find_head(layer: Image8, source: Image8, options: DecomposeOptions) -> Box | None:
+    rect = head_rect(layer[..., 3], options.head_threshold)
+    if rect is None:
+        return None
+    canvas = _square(source, options.resolution)
+    return head_box(rect, canvas, options.head_margin, options.head_margin_below)
+
+
+def _square(source: Image8, resolution: int) -> Square:
+    return Square(source.shape[1], source.shape[0], resolution)
+
+
+def _canvas(source: Image8, resolution: int) -> Image8:
+    height, width = source.shape[:2]
+    return fit_page(source, (0, 0, width, height), resolution, flip=False)
+
+
+def _with_alpha(page: Image8) -> Image8:
+    if page.ndim != 3 or page.shape[2] not in (3, 4) or page.dtype != np.uint8 or not page.size:
+        raise InputError(
+            f"a page is (H, W, 4) RGBA or (H, W, 3) RGB of 8 bits, found {page.shape} of"
+            f" {page.dtype}: convert the picture"
+        )
+    if page.shape[2] == 4:
+        return page
+    return np.concatenate([page, np.full_like(page[..., :1], 255)], axis=-1)
+
+
+def _check(models: LayerDiff, options: DecomposeOptions) -> None:
+    scale = models.trans_vae.latent_scale
+    if options.resolution < scale or options.resolution % scale:
+        raise InputError(
+            f"resolution={options.resolution} is no multiple of {scale}, the pixels per latent:"
+            f" take {max(options.resolution // scale, 1) * scale}"
+        )
+    config: Any = models.unet.config
+    groups = [len(group) for group in TAG_GROUPS]
+    if config["group_embedding"] and list(config["group_embedding_num"]) != groups:
+        raise InputError(
+            f"the UNet's tag groups have {list(config['group_embedding_num'])} frames, the V3 tags"
+            f" need {groups}: take a V3 checkpoint"
+        )
