@@ -5,9 +5,14 @@ Imports no torch. A recipe class derives from `Section`, `Stage` or `Experiment`
 
 from seethrough.recipe.base import Field, Origin, Recipe
 from seethrough.recipe.declare import recipe
+from seethrough.recipe.draft import Draft, Resolved, draft, load, resolve
 from seethrough.recipe.errors import RecipeError
 from seethrough.recipe.experiment import Experiment, Section, Stage
 from seethrough.recipe.merge import change, evolve
+from seethrough.recipe.record import fingerprint, from_record, to_record
+from seethrough.recipe.text import show_value
+from seethrough.recipe.tracked import tracked_reads
+from seethrough.recipe.tree import flatten
 from seethrough.recipe.values import (
     REQUIRED,
     Execution,
@@ -25,6 +30,7 @@ from seethrough.recipe.values import (
 
 __all__ = [
     "REQUIRED",
+    "Draft",
     "Execution",
     "Experiment",
     "Field",
@@ -40,10 +46,20 @@ __all__ = [
     "Range",
     "Recipe",
     "RecipeError",
+    "Resolved",
     "Section",
     "Source",
     "Stage",
     "change",
+    "draft",
     "evolve",
+    "fingerprint",
+    "flatten",
+    "from_record",
+    "load",
     "recipe",
+    "resolve",
+    "show_value",
+    "to_record",
+    "tracked_reads",
 ]

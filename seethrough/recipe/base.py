@@ -1,13 +1,12 @@
 """The root of every recipe class, and what the language knows about a class and its fields."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import attrs
 
 from seethrough.recipe.errors import RecipeError
-from seethrough.recipe.source import ClassSource, read_class, shown_path
+from seethrough.recipe.source import ClassSource, caller, read_class, shown_path
 from seethrough.recipe.values import REQUIRED
 
 
@@ -67,7 +66,7 @@ class Recipe:
         super().__init_subclass__()
         if "__attrs_attrs__" in cls.__dict__:
             return  # attrs makes a slotted class twice; the decorator has been at work already
-        source = read_class(cls, sys._getframe(1))
+        source = read_class(cls, caller(1))
         if not source.decorated:
             raise RecipeError(
                 f"{source.place()}: {cls.__qualname__} derives from a recipe but has no @recipe; "

@@ -1,17 +1,17 @@
 """`@recipe`: makes a class a frozen recipe, and refuses what attrs would let pass in silence."""
 
-import sys
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_origin
 
 import attrs
 
-from seethrough.recipe.base import ClassFacts, Field, Recipe, facts
+from seethrough.recipe.base import ClassFacts, Field, Origin, Recipe, facts
 from seethrough.recipe.errors import RecipeError, nearest
 from seethrough.recipe.kinds import is_execution, narrower, spell, unsupported
 from seethrough.recipe.merge import Change, checked, merge, replaced_whole
 from seethrough.recipe.origins import Reference, defaults_of, given_in_class, trace
-from seethrough.recipe.source import ClassSource, read_class
+from seethrough.recipe.source import ClassSource, caller, read_class
 
 R = TypeVar("R", bound=Recipe)
 
@@ -23,7 +23,7 @@ def recipe(cls: type[R]) -> type[R]:
     Every new field is annotated, has a default (or REQUIRED) and a docstring under it; a field of
     a base is overridden by annotating it again. Raises `RecipeError` with file and line.
     """
-    source = read_class(cls, sys._getframe(1))
+    source = read_class(cls, caller(1))
     return _Declaration(cls, source).make()
 
 
@@ -35,7 +35,7 @@ class _Declaration:
         self.source = source
         self.annotations: dict[str, Any] = {
             name: kind
-            for name, kind in cls.__dict__.get("__annotations__", {}).items()
+            for name, kind in inspect.get_annotations(cls).items()
             if get_origin(kind) is not ClassVar and kind is not ClassVar
         }
         self.inherited: dict[str, Field] = {}
@@ -58,7 +58,7 @@ class _Declaration:
         return RecipeError(f"{self.source.place(name)}: {full}: {what}")
 
     def make(self) -> type[Any]:
-        if not (isinstance(self.cls, type) and issubclass(self.cls, Recipe)):
+        if not issubclass(self.cls, Recipe):
             raise self.fail(None, "@recipe needs a class derived from Section, Stage or Experiment")
         if not (self.cls.__dict__.get("__doc__") or "").strip():
             raise self.fail(None, "has no docstring; say under the class line what it is")
@@ -86,7 +86,7 @@ class _Declaration:
 
     def refuse_bare_names(self) -> None:
         """Refuse assignments that would look like an override and be none."""
-        every = self.cls.__dict__.get("__annotations__", {})
+        every = inspect.get_annotations(self.cls)
         for name, value in self.cls.__dict__.items():
             if name.startswith("_") or name in every:
                 continue
@@ -155,11 +155,13 @@ class _Declaration:
             if path.partition(".")[0] not in self.annotations
         }
         for name in self.annotations:
-            given = given_in_class(self.source.lines[name], by, file)
+            lines = self.source.lines[name]
+            here = Origin(by, file, lines.line)
+            given = given_in_class(lines, by, file)
             value: Any = object.__getattribute__(default, name)
             base = self.defaults.get(name)
-            below = trace(value, given.origin, given.below, [base] if base else [])
-            found[name] = given.origin
+            below = trace(value, here, given.below, [base] if base else [])
+            found[name] = here
             found |= {f"{name}.{path}": origin for path, origin in below.items()}
         return found
 
@@ -181,5 +183,5 @@ class _Checked:
 
     field: Field
 
-    def __call__(self, value: Any, instance: Recipe) -> Any:
+    def __call__(self, value: Any, instance: attrs.AttrsInstance) -> Any:
         return checked(self.field.kinds, value, f"{type(instance).__name__}.{self.field.name}")

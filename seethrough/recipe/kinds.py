@@ -3,7 +3,7 @@
 import enum
 import math
 import types
-from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, Union, cast, get_args, get_origin
 
 from seethrough.recipe.base import Recipe
 from seethrough.recipe.values import REQUIRED, SOURCE_FORMS, ExecutionMark, Range
@@ -111,9 +111,10 @@ def _accept_union(parts: tuple[Any, ...], value: Any) -> Any:
 def _accept_one(kind: Any, value: Any) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple and isinstance(value, tuple):
-        kinds = _element_kinds(arguments, len(value))  # pyright: ignore[reportUnknownArgumentType]
+        elements = cast(tuple[Any, ...], value)
+        kinds = _element_kinds(arguments, len(elements))
         if kinds is not None:
-            return tuple(accept(k, v) for k, v in zip(kinds, value, strict=True))
+            return tuple(map(accept, kinds, elements))
     elif origin is Literal:
         if any(value == choice and type(value) is type(choice) for choice in arguments):
             return value
@@ -184,7 +185,7 @@ def describe(kind: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(str(choice) for choice in arguments)
     if is_class(kind, enum.Enum):
-        return "one of " + ", ".join(kind.__members__)
+        return "one of " + ", ".join(member.name for member in cast(type[enum.Enum], kind))
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is ...:
             return f"a tuple of {describe(arguments[0])}"

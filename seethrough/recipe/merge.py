@@ -1,6 +1,5 @@
 """`change` and `evolve`: new values of nested fields that keep their siblings."""
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -9,6 +8,7 @@ import attrs
 from seethrough.recipe.base import Origin, Recipe, facts, get, values
 from seethrough.recipe.errors import RecipeError, nearest
 from seethrough.recipe.kinds import Mismatch, accept
+from seethrough.recipe.source import caller
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,9 +38,9 @@ def change(cls: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 def evolve(instance: R, **changes: Any) -> R:
     """A copy of `instance` with some fields replaced; `change(...)` reaches nested fields."""
-    caller = sys._getframe(1)
-    code = caller.f_code
-    origin = Origin(code.co_qualname, code.co_filename, caller.f_lineno)
+    frame = caller(1)
+    code = frame.f_code
+    origin = Origin(code.co_qualname, code.co_filename, frame.f_lineno)
     known = facts(type(instance)).fields
     new = values(instance)
     for name, value in changes.items():

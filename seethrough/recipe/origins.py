@@ -12,9 +12,9 @@ from seethrough.recipe.source import Lines
 
 @attrs.frozen
 class Given:
-    """The assignments in force: who made this one, and those to the fields below it."""
+    """The assignments in force: who made this one, if any did, and those to the fields below."""
 
-    origin: Origin
+    origin: Origin | None
     below: Mapping[str, "Given"] = attrs.field(factory=dict[str, "Given"])
 
 
@@ -82,9 +82,13 @@ def trace(
         inner = [r for reference in references if (r := reference.below(name)) is not None]
         assigned = given.get(name)
         known = _known(name, child, references)
-        origin = assigned.origin if assigned else known or here
-        # A section's own row says who chose its class, not who changed a field in it.
-        found[name] = known if known and isinstance(child, Recipe) else origin
+        origin = (assigned.origin if assigned else None) or known or here
+        found[name] = origin
+        if isinstance(child, Recipe) and references:
+            # A section's own row says who chose its class, not who changed a field in it.
+            before = references[0].below(name)
+            if before is not None and type(before.value) is type(child):
+                found[name] = references[0].origins.get(name, origin)
         below = trace(child, origin, assigned.below if assigned else {}, inner)
         found |= {f"{name}.{path}": origin for path, origin in below.items()}
     return found

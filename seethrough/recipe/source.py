@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,6 +40,15 @@ class ClassSource:
         return f"{shown_path(self.file)}:{line}"
 
 
+def caller(depth: int) -> FrameType:
+    """The frame that lies `depth` calls above the function that asks."""
+    frame = inspect.currentframe()
+    for _ in range(depth + 1):
+        frame = frame and frame.f_back
+    assert frame is not None
+    return frame
+
+
 def shown_path(file: str) -> str:
     """The path as a reader wants it: relative below the current folder, else absolute."""
     relative = os.path.relpath(file)
@@ -49,10 +59,9 @@ def read_class(cls: type, frame: FrameType) -> ClassSource:
     """Find the class statement of `cls` that is being executed in `frame`."""
     file = os.path.abspath(frame.f_code.co_filename)
     try:
-        classes = _classes(file, Path(file).stat().st_mtime_ns)
+        found = _classes(file, Path(file).stat().st_mtime_ns).get(cls.__qualname__, ())
     except (OSError, SyntaxError, ValueError):
-        classes = {}
-    found = classes.get(cls.__qualname__, ())
+        found = ()
     for node in found:
         first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
         if first <= frame.f_lineno <= (node.end_lineno or node.lineno):
@@ -63,7 +72,7 @@ def read_class(cls: type, frame: FrameType) -> ClassSource:
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _classes(file: str, mtime_ns: int) -> Mapping[str, tuple[ast.ClassDef, ...]]:
     """All class statements of a file by qualified name; `mtime_ns` renews the cache."""
     found: dict[str, tuple[ast.ClassDef, ...]] = {}

@@ -77,7 +77,7 @@ def _part(pattern: str, form: str) -> Any:
 
 
 _HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
-_REVISION = r"[^\s@]+"
+_REVISION = r"[\w.+/-]+"
 
 
 @attrs.frozen
@@ -123,17 +123,3 @@ SOURCE_FORMS: Final[dict[type, str]] = {
     Local: "file:path",
     Output: "stage:name/artifact",
 }
-
-
-def parse_source(text: str) -> Source:
-    """Read the text form of a source; raises `RecipeError` when it is none."""
-    head, _, rest = text.partition(":")
-    if head == "hub":
-        repo, at, revision = rest.partition("@")
-        return Hub(repo, revision if at else None)
-    if head == "file":
-        return Local(rest)
-    if head == "stage":
-        stage, _, artifact = rest.partition("/")
-        return Output(stage, artifact)
-    raise RecipeError(f"{text!r} is no source: expected {' or '.join(SOURCE_FORMS.values())}")
