@@ -1,0 +1,268 @@
+"""Read one sample of the published on-disk layout.
+
+With `base` the page's path without its suffix:
+
+- `base.png`: the page, RGBA; RGB is the picture with its background, A the character's alpha.
+- `base_ann.json`: `final_size` [height, width] and `tag_info`, per tag `exists` and `xyxy`.
+- `base_<tag>.png`: one layer, RGBA, exactly as large as its `xyxy`.
+- `base_<tag>_depth.png`, `base_depth.png`: depth levels, 8 or 16 bit; 0 is empty, larger nearer.
+- `base.json`: run-length coded visible masks in the order of `STORED_MASK_ORDER`.
+- `base.txt`, `base_<tag>.txt`: optional captions.
+
+The published renderer writes layers with premultiplied colour and the published datasets read
+them as straight. Here the annotation may say which one it is (`"layer_alpha"`: `"straight"` or
+`"premultiplied"`); where it is silent the reader's caller says.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import attrs
+import numpy as np
+from PIL import Image
+
+from seethrough.data.tags import STORED_MASK_ORDER, TAGS_V2, TRAINING_TAGS
+from seethrough.errors import InputError
+
+Box = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels of the page; x2 and y2 are exclusive."""
+
+LayerAlpha = Literal["straight", "premultiplied"]
+"""How the colour of a stored layer relates to its alpha."""
+
+KNOWN_TAGS = frozenset({*TAGS_V2, *TRAINING_TAGS})
+"""What an annotation may name."""
+
+
+@attrs.frozen
+class Sample:
+    """What is known of a sample before any picture is decoded."""
+
+    page_path: Path
+    """The page's file."""
+    size: tuple[int, int] | None
+    """Height and width of the page in pixels; None if the sample has no annotation."""
+    boxes: Mapping[str, Box]
+    """The layers that exist, by tag, with their place on the page."""
+    layer_alpha: LayerAlpha
+    """How the layers are stored."""
+
+    @property
+    def name(self) -> str:
+        """The page's file name without its suffix."""
+        return self.page_path.stem
+
+    def path(self, ending: str) -> Path:
+        """Return a file of this sample: the page's path, its suffix replaced by `ending`."""
+        return self.page_path.with_name(self.name + ending)
+
+    def layer_path(self, tag: str) -> Path:
+        """Return the file of a layer."""
+        return self.path(f"_{tag}.png")
+
+    def page(self) -> np.ndarray:
+        """Decode the page: (H, W, 4) uint8 RGBA; a page without alpha is opaque."""
+        image = _decode(self.page_path)
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
+        pixels = np.asarray(image)
+        if self.size is not None:
+            _check_size(self.page_path, pixels, self.size, "final_size")
+        return pixels
+
+    def layer(self, tag: str) -> np.ndarray:
+        """Decode a layer: (h, w, 4) uint8 RGBA with straight alpha, as large as its box."""
+        path = self.layer_path(tag)
+        image = _decode(path)
+        if not image.has_transparency_data:
+            raise InputError(
+                f"{path}: a layer needs an alpha channel, but this is {image.mode}; "
+                "write it as RGBA"
+            )
+        pixels = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
+        _check_size(path, pixels, _extent(self.boxes[tag]), f"xyxy of '{tag}'")
+        return straight(pixels) if self.layer_alpha == "premultiplied" else pixels
+
+    def depth(self, tag: str | None = None) -> np.ndarray:
+        """Decode a layer's depth, or the page's: (h, w) uint8 or uint16; 0 is empty.
+
+        Larger is nearer. Levels count within the sample and are not normalised.
+        """
+        path = self.path("_depth.png" if tag is None else f"_{tag}_depth.png")
+        image = _decode(path)
+        if image.mode not in ("L", "I;16", "I"):
+            raise InputError(
+                f"{path}: a depth has one channel of 8 or 16 bit, but this is {image.mode}"
+            )
+        levels = np.asarray(image)
+        if tag is not None:
+            _check_size(path, levels, _extent(self.boxes[tag]), f"xyxy of '{tag}'")
+        elif self.size is not None:
+            _check_size(path, levels, self.size, "final_size")
+        return levels if image.mode == "L" else levels.astype(np.uint16)
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """Decode the visible masks by tag: (H, W) bool.
+
+        They are looked up by name: stored with `head` last, while training lists have it first.
+        The mask of `legwear` includes the footwear.
+        """
+        from pycocotools import mask as coco
+
+        path = self.path(".json")
+        stored = _read_json(path, "visible masks")
+        if not isinstance(stored, list) or len(stored) != len(STORED_MASK_ORDER):
+            found = f"{len(stored)} entries" if isinstance(stored, list) else "no list"
+            raise InputError(
+                f"{path}: expected a list of {len(STORED_MASK_ORDER)} masks (the V3 tags, then "
+                f"head), found {found}"
+            )
+        masks: dict[str, np.ndarray] = {}
+        for tag, code in zip(STORED_MASK_ORDER, stored, strict=True):
+            try:
+                masks[tag] = coco.decode(code).astype(bool)
+            except (TypeError, KeyError, ValueError, AttributeError) as error:
+                raise InputError(f"{path}: the mask of '{tag}' can't be read: {error}") from error
+            if self.size is not None:
+                _check_size(path, masks[tag], self.size, f"final_size, for the mask of '{tag}'")
+        return masks
+
+    def bytes_hash(self) -> str:
+        """Hash the bytes of the page, the annotation and every layer: 32 hex digits.
+
+        Together with a dataset's `variant` it says what an item's pictures are made from.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(self.layer_alpha.encode())
+        annotation = () if self.size is None else (self.path("_ann.json"),)
+        for path in (self.page_path, *annotation, *map(self.layer_path, sorted(self.boxes))):
+            content = _read_bytes(path)
+            digest.update(f"{path.name} {len(content)} ".encode())
+            digest.update(content)
+        return digest.hexdigest()
+
+
+def read_sample(page_path: str | Path, layer_alpha: LayerAlpha = "straight") -> Sample:
+    """Read a sample's annotation; no picture is decoded.
+
+    `layer_alpha` tells how the layers are stored if the annotation doesn't. A page without
+    annotation makes a sample without layers.
+
+    Raises InputError if the annotation can't be read, names an unknown tag, or gives a box that
+    does not lie on the page.
+    """
+    page_path = Path(page_path)
+    path = page_path.with_name(page_path.stem + "_ann.json")
+    if not path.exists():
+        return Sample(page_path, None, {}, layer_alpha)
+    content = _read_json(path, "annotation")
+    if not isinstance(content, dict) or not isinstance(content.get("tag_info"), dict):
+        raise InputError(f"{path}: the annotation needs an object 'tag_info'")
+    height, width = _whole_numbers(path, content, "final_size", 2)
+    if height < 1 or width < 1:
+        raise InputError(f"{path}: 'final_size' must be positive, found {[height, width]}")
+    stored = content.get("layer_alpha", layer_alpha)
+    if stored not in get_args(LayerAlpha):
+        raise InputError(
+            f"{path}: 'layer_alpha' must be 'straight' or 'premultiplied', found {stored!r}"
+        )
+    boxes = {
+        tag: _box(path, tag, info, height, width)
+        for tag, info in content["tag_info"].items()
+        if _exists(path, tag, info)
+    }
+    return Sample(page_path, (height, width), boxes, stored)
+
+
+def straight(premultiplied: np.ndarray) -> np.ndarray:
+    """Divide the colour of (h, w, 4) uint8 RGBA by its alpha; 0 where alpha is 0."""
+    result = premultiplied.copy()
+    alpha = result[..., 3]
+    result[alpha == 0] = 0
+    partial = (alpha > 0) & (alpha < 255)
+    pixels = result[partial].astype(np.uint32)
+    a = pixels[:, 3:]
+    result[partial, :3] = np.minimum((pixels[:, :3] * 255 + a // 2) // a, 255)
+    return result
+
+
+def check_tag(tag: str, source: str) -> None:
+    """Raise InputError for a tag that no list has; `source` says where it was found."""
+    if tag not in KNOWN_TAGS:
+        near = difflib.get_close_matches(tag, sorted(KNOWN_TAGS), n=3)
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(sorted(KNOWN_TAGS))}"
+        raise InputError(f"{source}: unknown tag '{tag}'; {hint}")
+
+
+def _exists(path: Path, tag: str, info: Any) -> bool:
+    check_tag(tag, str(path))
+    if not isinstance(info, dict):
+        raise InputError(f"{path}: 'tag_info' of '{tag}' must be an object, found {info!r}")
+    return bool(info.get("exists", False))
+
+
+def _box(path: Path, tag: str, info: dict[str, Any], height: int, width: int) -> Box:
+    x1, y1, x2, y2 = _whole_numbers(path, info, "xyxy", 4, f" of '{tag}'")
+    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+        raise InputError(
+            f"{path}: 'xyxy' of '{tag}' is {[x1, y1, x2, y2]}, which is empty or not inside the "
+            f"page of {width} x {height} pixels"
+        )
+    return x1, y1, x2, y2
+
+
+def _whole_numbers(
+    path: Path, content: dict[str, Any], key: str, count: int, of: str = ""
+) -> list[int]:
+    value = content.get(key)
+    if (
+        not isinstance(value, list)
+        or len(value) != count
+        or not all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+    ):
+        raise InputError(f"{path}: '{key}'{of} must be {count} whole numbers, found {value!r}")
+    return value
+
+
+def _extent(box: Box) -> tuple[int, int]:
+    x1, y1, x2, y2 = box
+    return y2 - y1, x2 - x1
+
+
+def _check_size(path: Path, pixels: np.ndarray, size: tuple[int, int], source: str) -> None:
+    if pixels.shape[:2] != size:
+        raise InputError(
+            f"{path}: {pixels.shape[1]} x {pixels.shape[0]} pixels, but the annotation says "
+            f"{size[1]} x {size[0]} ({source}); render the sample again"
+        )
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror}") from error
+
+
+def _read_json(path: Path, what: str) -> Any:
+    try:
+        return json.loads(_read_bytes(path))
+    except ValueError as error:
+        raise InputError(f"{path}: the {what} can't be read: {error}") from error
+
+
+def _decode(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file, though its sample names it") from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: broken or truncated image: {error}; write or copy it again"
+        ) from error
