@@ -5,14 +5,15 @@ Imports no torch. A recipe class derives from `Section`, `Stage` or `Experiment`
 
 from seethrough.recipe.base import Field, Origin, Recipe
 from seethrough.recipe.declare import recipe
-from seethrough.recipe.draft import Draft, Resolved, draft, load, resolve
 from seethrough.recipe.errors import RecipeError
 from seethrough.recipe.experiment import Experiment, Section, Stage
+from seethrough.recipe.fingerprint import fingerprint
+from seethrough.recipe.load import Draft, Resolved, draft, load, resolve
 from seethrough.recipe.merge import change, evolve
-from seethrough.recipe.record import fingerprint, from_record, to_record
+from seethrough.recipe.paths import flatten, identity_values
+from seethrough.recipe.record import from_record, to_record
 from seethrough.recipe.text import show_value
 from seethrough.recipe.tracked import tracked_reads
-from seethrough.recipe.tree import flatten
 from seethrough.recipe.values import (
     REQUIRED,
     Execution,
@@ -56,6 +57,7 @@ __all__ = [
     "fingerprint",
     "flatten",
     "from_record",
+    "identity_values",
     "load",
     "recipe",
     "resolve",

@@ -1,5 +1,7 @@
 """The three kinds of recipes: a section, a stage that holds sections, an experiment of stages."""
 
+from typing import ClassVar
+
 from seethrough.recipe.base import Recipe, values
 from seethrough.recipe.declare import recipe
 from seethrough.recipe.errors import RecipeError
@@ -12,10 +14,13 @@ class Section(Recipe):
 
 @recipe
 class Stage(Recipe):
-    """One step of an experiment, which makes artifacts; its name is its field's name there.
+    """One step of an experiment, which makes artifacts; its name is its field's name there."""
 
-    A class variable `implementation` may name the code: `"package.module:Class"`.
-    """
+    implementation: ClassVar[str] = ""
+    """The code that runs the stage: `package.module:Class`."""
+
+    outputs: ClassVar[tuple[str, ...]] = ()
+    """Names of the artifacts that it makes."""
 
 
 @recipe

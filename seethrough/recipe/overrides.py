@@ -10,8 +10,8 @@ from seethrough.recipe.errors import RecipeError
 from seethrough.recipe.kinds import Mismatch, describe, element_kind, recipe_classes
 from seethrough.recipe.merge import carry, checked, show
 from seethrough.recipe.origins import Given, children
+from seethrough.recipe.paths import flatten, nearest_paths
 from seethrough.recipe.text import parse, show_value
-from seethrough.recipe.tree import flatten, nearest_paths
 
 R = TypeVar("R", bound=Recipe)
 

@@ -9,6 +9,7 @@ import attrs
 from seethrough.recipe.base import Field, Recipe, facts, get, values
 from seethrough.recipe.kinds import element_kind
 from seethrough.recipe.origins import children
+from seethrough.recipe.text import show_value
 
 
 @attrs.frozen
@@ -63,6 +64,11 @@ def flatten(recipe: Recipe, *, identity: bool = False) -> dict[str, Any]:
         elif node.is_leaf:
             flat[node.path] = node.value
     return flat
+
+
+def identity_values(recipe: Recipe) -> dict[str, str]:
+    """What the result depends on, as text by path: all values but those marked `Execution`."""
+    return {path: show_value(v) for path, v in flatten(recipe, identity=True).items()}
 
 
 def unshare(recipe: Recipe) -> Recipe:
