@@ -4,7 +4,7 @@ Only safetensors and JSON are read: nothing here unpickles.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,9 @@ from seethrough.errors import InputError
 
 WEIGHT_NAMES = ("diffusion_pytorch_model", "model")
 """File stems of weights in the hub's layout: of diffusers and of transformers."""
+
+RENAMED_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""diffusers' former names of an attention layer's parts, still found in VAE checkpoints."""
 
 Model = TypeVar("Model", bound=ModelMixin)
 
@@ -98,10 +101,13 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def load_into(
     module: nn.Module, state: Mapping[str, Tensor], source: str | Path, prefix: str = ""
 ) -> None:
-    """Make `state` the module's weights, in the state's dtype and without a copy.
+    """Make `state` the module's weights.
+
+    A module on the meta device takes the tensors themselves, any other copies their values and
+    keeps its own device and dtype. Attention layers may have diffusers' names of before 2023.
 
     Args:
-        module: the module, on any device, meta included.
+        module: the module.
         state: exactly the module's state-dict keys.
         source: the file or folder that error messages name.
         prefix: what the keys begin with in the source, for error messages.
@@ -109,32 +115,40 @@ def load_into(
     Raises:
         InputError: when keys are missing or unknown, or a shape differs.
     """
-    check_state_dict(module, state, source, prefix)
-    module.load_state_dict(dict(state), strict=True, assign=True)
-
-
-def check_state_dict(
-    module: nn.Module, state: Mapping[str, Tensor], source: str | Path, prefix: str = ""
-) -> None:
-    """Raise InputError unless `state` has the module's keys and shapes; arguments as `load_into`."""
     expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    state = {_current_name(key, expected): value for key, value in state.items()}
     network = type(module).__name__
     for key, value in state.items():
-        if key in expected and tuple(value.shape) != expected[key]:
-            raise InputError(
-                f"{source}: {prefix + key!r} has shape {tuple(value.shape)}, but this {network} "
-                f"needs {expected[key]}; the checkpoint was made with another config"
-            )
+        check_shape(key, value, expected.get(key, tuple(value.shape)), network, source, prefix)
     for problem, keys in (
         ("lacks", expected.keys() - state.keys()),
         ("has unknown", state.keys() - expected.keys()),
     ):
         if keys:
             raise InputError(
-                f"{source}: the checkpoint {problem} {len(keys)} of the tensors of this "
-                f"{network}, among them {prefix + min(keys)!r}; it was made with another config "
-                "or is of another model"
+                f"{source}: the checkpoint {problem} tensors for this {network}: "
+                f"{prefix + min(keys)!r}"
+                + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+                + "; it was made with another config or is of another model"
             )
+    on_meta = any(value.is_meta for value in module.state_dict().values())
+    module.load_state_dict(state, strict=True, assign=on_meta)
+
+
+def check_shape(
+    key: str,
+    value: Tensor,
+    expected: tuple[int, ...],
+    network: str,
+    source: str | Path,
+    prefix: str = "",
+) -> None:
+    """Raise InputError, naming both, when a checkpoint's tensor has another shape than expected."""
+    if tuple(value.shape) != tuple(expected):
+        raise InputError(
+            f"{source}: {prefix + key!r} has shape {tuple(value.shape)}, but this {network} "
+            f"needs {tuple(expected)}; the checkpoint was made with another config"
+        )
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -157,30 +171,52 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
+def empty_model(model_class: type[Model], config: dict[str, Any], folder: str | Path) -> Model:
+    """A diffusers model on the meta device, for `load_into`.
+
+    Args:
+        model_class: its class; the `_class_name` in the config is not asked.
+        config: the content of its `config.json`.
+        folder: the folder that error messages name.
+
+    Raises:
+        InputError: when the config makes no such model.
+    """
+    try:
+        with init_empty_weights():
+            return model_class.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{Path(folder) / 'config.json'}: {error}") from error
+
+
 def load_model(
     model_class: type[Model], folder: str | Path, dtype: torch.dtype | None = None
 ) -> Model:
     """A diffusers model from its folder, in eval mode, on the CPU.
 
     Args:
-        model_class: its class; the `_class_name` in the config is not asked.
+        model_class: its class.
         folder: `config.json` and weights, whole or sharded.
         dtype: what to cast the weights to; None keeps the file's.
 
     Raises:
         InputError: when files are missing or damaged, or the weights do not fit the config.
     """
-    config = read_config(folder)
-    state = read_state_dict(folder)
-    try:
-        with init_empty_weights():
-            model = model_class.from_config(config)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{Path(folder) / 'config.json'}: {error}") from error
-    if dtype is not None:
-        state = {key: value.to(dtype) for key, value in state.items()}
-    load_into(model, state, folder)
+    model = empty_model(model_class, read_config(folder), folder)
+    load_into(model, cast(read_state_dict(folder), dtype), folder)
     return model.eval()
+
+
+def cast(state: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """The tensors in another dtype; None keeps each one's own."""
+    return state if dtype is None else {key: value.to(dtype) for key, value in state.items()}
+
+
+def _current_name(key: str, expected: Container[str]) -> str:
+    layer, _, leaf = key.rpartition(".")
+    layer, _, part = layer.rpartition(".")
+    renamed = f"{layer}.{RENAMED_ATTENTION.get(part, part)}.{leaf}"
+    return renamed if key not in expected and renamed in expected else key
 
 
 def _shards(index: Path) -> list[Path]:

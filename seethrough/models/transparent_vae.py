@@ -6,9 +6,10 @@ Diffusion using Latent Transparency", 2024. State-dict keys are those of the pub
 `trans_vae/` folders; at the default config so are the shapes.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,7 @@ class OffsetEncoder(nn.Module):
             nn.Conv2d(4, channels[0], 3, padding=1),
             nn.Conv2d(channels[0], channels[0], 3, padding=1),
         ]
-        for narrow, wide in zip(channels[:-1], channels[1:], strict=True):
+        for narrow, wide in itertools.pairwise(channels):
             convs.append(nn.Conv2d(narrow, wide, 3, padding=1, stride=2))
             convs.append(nn.Conv2d(wide, wide, 3, padding=1))
         last = nn.Conv2d(channels[-1], latent_channels, 3, padding=1)
@@ -121,7 +122,9 @@ class PixelDecoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], 4, 3, padding=1)
 
     def forward(self, rgb: Tensor, latent: Tensor) -> Tensor:
-        """Map RGB (N, 3, H, W) in [0, 1] and latents (N, C, H/s, W/s) to ARGB (N, 4, H, W), unclipped.
+        """Map RGB (N, 3, H, W) in [0, 1] and latents (N, C, H/s, W/s) to ARGB (N, 4, H, W).
+
+        The result is not clipped to [0, 1].
 
         Raises:
             ValueError: when H or W is no multiple of `side_multiple` (64 at the published size).
@@ -148,10 +151,13 @@ class PixelDecoder(nn.Module):
         return self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
 
 
-class _Half(nn.Module):
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class _Half(nn.Module, Generic[Network]):
     """One of the two networks, under the name `model` that the published keys have."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
@@ -266,7 +272,8 @@ class TransparentVAE(ModelMixin, ConfigMixin):
         """
         if passes not in (1, 8):
             raise ValueError(f"passes is 1 or 8, got {passes}")
-        rgb = vae.decode(latents.to(vae.device, vae.dtype), return_dict=False)[0] * 0.5 + 0.5
+        vae_latents: Any = latents.to(vae.device, vae.dtype)
+        rgb = vae.decode(vae_latents, return_dict=False)[0] * 0.5 + 0.5
         rgb = rgb.to(self.device, self.dtype)
         argb = self._decode_pixels(rgb, latents.to(self.device, self.dtype), passes)
         alpha, rgb = argb[:, :1], argb[:, 1:]

@@ -1,4 +1,4 @@
-"""The 3D UNet of LayerDiff and Marigold: a diffusers UNet that denoises all frames of a page at once.
+"""The 3D UNet of LayerDiff and Marigold, which denoises all frames of a page at once.
 
 Every frame passes through the 2D UNet; between its transformer blocks, temporal transformer
 blocks let the frames of one sample attend to each other at each spatial position.
@@ -14,10 +14,8 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.transformer_2d import (
-    Transformer2DModel,
-    Transformer2DModelOutput,
-)
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel, UNet2DConditionOutput
 from torch import Tensor, nn
 
@@ -36,6 +34,9 @@ class CrossFrameTransformerBlock(nn.Module):
     so a zero last linear layer makes the whole block an identity for the caller.
     """
 
+    output_layer = "ff.net.2"
+    """The linear layer that init_weights zeroes."""
+
     def __init__(self, dim: int, num_attention_heads: int, attention_head_dim: int) -> None:
         super().__init__()
         self.norm_in = nn.LayerNorm(dim)
@@ -44,6 +45,10 @@ class CrossFrameTransformerBlock(nn.Module):
         self.attn1 = Attention(dim, heads=num_attention_heads, dim_head=attention_head_dim)
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim, activation_fn="geglu")
+
+    def init_weights(self) -> None:
+        """Zero the last linear layer: the block's update becomes zero."""
+        _zero(self.get_submodule(self.output_layer))
 
     def forward(self, hidden_states: Tensor, num_frames: int) -> Tensor:
         """Map (B*F, n, d), frames fastest in the first axis, to an update of the same shape."""
@@ -121,17 +126,30 @@ class Transformer3DModel(Transformer2DModel):
     def _block_runner(self) -> Callable[..., Tensor]:
         """Call a block with its arguments, as a checkpoint unit of its own where that is on."""
         if torch.is_grad_enabled() and self.gradient_checkpointing:
-            return self._gradient_checkpointing_func
+            checkpoint: Any = self._gradient_checkpointing_func
+            return checkpoint
         return lambda block, *args: block(*args)
 
 
 class GroupEmbedding(nn.Module):
     """A learned offset to the text condition of each frame of one tag group."""
 
+    output_layer = "linear"
+    """The linear layer that init_weights zeroes."""
+
     def __init__(self, num_frames: int, dim: int) -> None:
         super().__init__()
-        self.params = nn.Parameter(torch.randn(num_frames, dim))
+        self.params = nn.Parameter(torch.empty(num_frames, dim))
         self.linear = nn.Linear(dim, dim)
+        self.reset_parameters()
+
+    def init_weights(self) -> None:
+        """Zero the linear layer: the offset becomes zero."""
+        _zero(self.get_submodule(self.output_layer))
+
+    def reset_parameters(self) -> None:
+        """Draw the frames' own parameters anew, standard normal; the linear layer resets itself."""
+        nn.init.normal_(self.params)
 
     def forward(self, condition: Tensor) -> Tensor:
         """Offset (B*F, d) or (B*F, tokens, d), frames fastest, F the number of frames here."""
@@ -141,8 +159,13 @@ class GroupEmbedding(nn.Module):
         return condition + self.linear(shifted.flatten(0, 1))
 
 
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 def _extends_config(init: Callable[..., None]) -> Callable[..., None]:
-    """Give `init` the parent's config keys before its own, which diffusers reads off the signature."""
+    """Put the parent's config keys before `init`'s own: diffusers reads them off the signature."""
     parent = inspect.signature(UNet2DConditionModel.__init__)
     own = [p for p in inspect.signature(init).parameters.values() if p.kind is p.KEYWORD_ONLY]
     init.__signature__ = parent.replace(parameters=[*parent.parameters.values(), *own])  # pyright: ignore[reportFunctionMemberAccess]
@@ -224,23 +247,16 @@ class UNetFrameConditionModel(UNet2DConditionModel):
             GroupEmbedding(n, config.cross_attention_dim) for n in frames
         )
 
-    @torch.no_grad()
     def init_weights(self) -> None:
         """Make a fresh 3D network equal the 2D one per frame, exactly.
 
-        Zeroes the last linear layer of every temporal block and the linear layers of the
-        group embeddings. For a network whose temporal weights are new: on a trained one it
+        Zeroes the last linear layer of every temporal block and of every group embedding. For
+        a network whose temporal weights are new: on a trained one it
         would erase what they learned, so loading never calls it.
         """
         for module in self.modules():
-            last = None
-            if isinstance(module, CrossFrameTransformerBlock):
-                last = module.ff.net[2]
-            elif isinstance(module, GroupEmbedding):
-                last = module.linear
-            if isinstance(last, nn.Linear):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+            if isinstance(module, CrossFrameTransformerBlock | GroupEmbedding):
+                module.init_weights()
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -294,20 +310,25 @@ class UNetFrameConditionModel(UNet2DConditionModel):
 
     def _group(self, group_index: int | Tensor, num_frames: int) -> tuple[nn.Module, nn.Module]:
         """The pooled and the sequence embedding of a tag group with this many frames."""
-        if self.group_embeds is None or self.group_embeds2 is None:
+        pooled, sequence = self.group_embeds, self.group_embeds2
+        if not isinstance(pooled, nn.ModuleList) or not isinstance(sequence, nn.ModuleList):
             raise ValueError("group_index given, but the model's config has no group_embedding")
         index = int(group_index)
-        group = self.group_embeds2[index]
-        if group.params.shape[0] != num_frames:
+        group_frames = self.config["group_embedding_num"]
+        if not 0 <= index < len(group_frames):
+            raise ValueError(f"group_index {index}: the model has {len(group_frames)} groups")
+        if group_frames[index] != num_frames:
             raise ValueError(
-                f"group {index} has {group.params.shape[0]} frames, the sample has {num_frames}"
+                f"group {index} has {group_frames[index]} frames, the sample has {num_frames}"
             )
-        return self.group_embeds[index], group
+        return pooled[index], sequence[index]
 
 
 def _use_3d_transformers(block: nn.Module | None, cross_frame: bool) -> None:
     """Put a Transformer3DModel in the place of each Transformer2DModel of one UNet block."""
-    attentions = getattr(block, "attentions", ())
+    attentions = getattr(block, "attentions", None)
+    if not isinstance(attentions, nn.ModuleList):
+        return
     for index, attention in enumerate(attentions):
         if isinstance(attention, Transformer2DModel):
             attentions[index] = Transformer3DModel(cross_frame=cross_frame, **attention.config)

@@ -1,0 +1,147 @@
+"""Text embeddings of the captions, computed once: LayerDiff has one per tag and a few more."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from seethrough.errors import InputError
+from seethrough.models.checkpoints import Base, open_base
+
+TENSORS_FILE = "text_table.safetensors"
+CAPTIONS_FILE = "text_table.json"
+
+
+@attrs.frozen(eq=False)
+class TextTable:
+    """The text condition of each caption, as SDXL takes it."""
+
+    captions: tuple[str, ...]
+    hidden: Tensor
+    """(N, tokens, width): penultimate hidden states of both encoders side by side."""
+    pooled: Tensor
+    """(N, pooled width): projected text embedding of the second encoder."""
+
+    def rows(self, captions: Sequence[str]) -> Tensor:
+        """The row of each caption, int64 (len(captions),).
+
+        Raises:
+            InputError: when a caption is not in the table.
+        """
+        index = {caption: row for row, caption in enumerate(self.captions)}
+        for caption in captions:
+            if caption not in index:
+                raise InputError(
+                    f"caption {caption!r} is not in the text table, which holds "
+                    f"{', '.join(map(repr, self.captions))}; encode it with the others first"
+                )
+        return torch.tensor([index[caption] for caption in captions], dtype=torch.int64)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "TextTable":
+        """The same table elsewhere, or in another dtype."""
+        return attrs.evolve(
+            self,
+            hidden=self.hidden.to(device, dtype),
+            pooled=self.pooled.to(device, dtype),
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the table as two files in `folder`, which is made if absent."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {"hidden": self.hidden.contiguous(), "pooled": self.pooled.contiguous()}
+        save_file(tensors, folder / TENSORS_FILE)
+        (folder / CAPTIONS_FILE).write_text(json.dumps(self.captions, ensure_ascii=False, indent=1))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "TextTable":
+        """Read a saved table.
+
+        Raises:
+            InputError: when a file is missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            captions = tuple(json.loads((folder / CAPTIONS_FILE).read_text()))
+            tensors = load_file(folder / TENSORS_FILE)
+            table = cls(captions, tensors["hidden"], tensors["pooled"])
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            raise InputError(f"{folder}: not a readable text table ({error!r})") from error
+        if not len(captions) == len(table.hidden) == len(table.pooled):
+            raise InputError(
+                f"{folder}: {len(captions)} captions, but {len(table.hidden)} rows of hidden "
+                f"states and {len(table.pooled)} of pooled ones; encode the captions again"
+            )
+        return table
+
+
+def encode_captions(
+    folder: str | Path,
+    captions: Sequence[str],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> TextTable:
+    """Encode captions with both text encoders of an SDXL-shaped base, which are then freed.
+
+    Captions are padded or cut to the tokenizers' length (77). Repeated captions get one row.
+
+    Args:
+        folder: the base, in the hub's layout.
+        captions: the texts; the empty string is one like any other.
+        device: where to compute.
+        dtype: dtype of the encoders and of the table, which stays on `device`.
+
+    Raises:
+        InputError: when a tokenizer or an encoder is missing from the base or cannot be read.
+    """
+    base = open_base(folder)
+    unique = tuple(dict.fromkeys(captions))
+    first, _ = _encode(base, "tokenizer", "text_encoder", CLIPTextModel, unique, device, dtype)
+    second, pooled = _encode(
+        base,
+        "tokenizer_2",
+        "text_encoder_2",
+        CLIPTextModelWithProjection,
+        unique,
+        device,
+        dtype,
+    )
+    return TextTable(unique, torch.cat([first, second], dim=-1), pooled)
+
+
+def _encode(
+    base: Base,
+    tokenizer_name: str,
+    encoder_name: str,
+    encoder_class: type[Any],
+    captions: Sequence[str],
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Penultimate hidden states (N, tokens, width) and the encoder's first output."""
+    tokenizer_folder, encoder_folder = base.require(tokenizer_name), base.require(encoder_name)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
+        encoder = encoder_class.from_pretrained(encoder_folder, dtype=dtype, local_files_only=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{base.folder}: {tokenizer_name} or {encoder_name} cannot be read ({error})"
+        ) from error
+    tokens = tokenizer(
+        list(captions),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    encoder = encoder.to(device).eval()
+    with torch.no_grad():
+        output = encoder(tokens.to(device), output_hidden_states=True)
+    return output.hidden_states[-2], output[0]
