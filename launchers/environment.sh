@@ -38,9 +38,9 @@ can_install_debian_packages() {
 
 install_debian_packages() { # NAME...
     printf 'Installing Debian packages: %s\n' "$*" >&2
-    apt-get update -qq >&2 </dev/null
+    apt-get update -qq >/dev/null </dev/null
     DEBIAN_FRONTEND=noninteractive \
-        apt-get install -qq -y --no-install-recommends "$@" >&2 </dev/null
+        apt-get install -qq -y --no-install-recommends "$@" >/dev/null </dev/null
 }
 
 made_from() {
@@ -84,17 +84,6 @@ install() { # PIP'S ARGUMENTS
     PIP_BUILD_CONSTRAINT=launchers/constraints.txt \
         .venv/bin/python -m pip install --constraint launchers/constraints.txt "$@" ||
         stop "pip could not install the packages, as it says above. Solve that and start again."
-}
-
-# Installs the Debian packages whose command (of the same name) is absent, or says that it can't.
-need_commands() { # NAME...
-    local name missing=()
-    for name in "$@"; do
-        command -v "$name" >/dev/null || missing+=("$name")
-    done
-    [[ ${#missing[@]} -gt 0 ]] || return 0
-    can_install_debian_packages && install_debian_packages "${missing[@]}" ||
-        printf 'note: not installed: %s. Tests that need them are skipped.\n' "${missing[*]}" >&2
 }
 
 if ! is_current; then
