@@ -8,10 +8,12 @@ from seethrough.recipe.declare import recipe
 from seethrough.recipe.errors import RecipeError
 from seethrough.recipe.experiment import Experiment, Section, Stage
 from seethrough.recipe.fingerprint import fingerprint
-from seethrough.recipe.load import Draft, Resolved, draft, load, resolve
+from seethrough.recipe.load import Draft, Resolved, draft, load, reload_recorded, resolve
 from seethrough.recipe.merge import change, evolve
 from seethrough.recipe.paths import flatten, identity_values
 from seethrough.recipe.record import from_record, to_record
+from seethrough.recipe.report import Difference, diff, differences, field_help, show
+from seethrough.recipe.save import as_code, base_draft, save_as
 from seethrough.recipe.text import show_value
 from seethrough.recipe.tracked import tracked_reads
 from seethrough.recipe.values import (
@@ -31,6 +33,7 @@ from seethrough.recipe.values import (
 
 __all__ = [
     "REQUIRED",
+    "Difference",
     "Draft",
     "Execution",
     "Experiment",
@@ -51,16 +54,24 @@ __all__ = [
     "Section",
     "Source",
     "Stage",
+    "as_code",
+    "base_draft",
     "change",
+    "diff",
+    "differences",
     "draft",
     "evolve",
+    "field_help",
     "fingerprint",
     "flatten",
     "from_record",
     "identity_values",
     "load",
     "recipe",
+    "reload_recorded",
     "resolve",
+    "save_as",
+    "show",
     "show_value",
     "to_record",
     "tracked_reads",

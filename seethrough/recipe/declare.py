@@ -161,7 +161,8 @@ class _Declaration:
             value: Any = object.__getattribute__(default, name)
             base = self.defaults.get(name)
             below = trace(value, here, given.below, [base] if base else [])
-            found[name] = here
+            kept = base is not None and type(base.value) is type(value)
+            found[name] = self.origins[name] if kept and isinstance(value, Recipe) else here
             found |= {f"{name}.{path}": origin for path, origin in below.items()}
         return found
 

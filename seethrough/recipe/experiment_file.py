@@ -49,15 +49,22 @@ def module_name(file: Path) -> str:
 
     Below the current folder it is the dotted path from there, else the file's stem.
     """
-    root = Path.cwd() if file.is_relative_to(Path.cwd()) else file.parent
-    parts = file.relative_to(root).with_suffix("").parts
-    return ".".join(parts if all(part.isidentifier() for part in parts) else parts[-1:])
+    return ".".join(file.relative_to(module_root(file)).with_suffix("").parts)
+
+
+def module_root(file: Path) -> Path:
+    """The folder from which the dotted name of `file` counts; it has to be on `sys.path`."""
+    here = Path.cwd()
+    if file.is_relative_to(here):
+        parts = file.relative_to(here).with_suffix("").parts
+        if all(part.isidentifier() for part in parts):
+            return here
+    return file.parent
 
 
 def _import(file: Path, shown: str) -> ModuleType:
     name = module_name(file)
-    depth = name.count(".") + 1
-    root = str(file.parents[depth - 1])
+    root = str(module_root(file))
     if root not in sys.path:
         sys.path.append(root)
     try:
