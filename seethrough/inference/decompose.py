@@ -12,7 +12,7 @@ from typing import Any, Literal
 import attrs
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from seethrough.data.crops import fit_page
@@ -146,7 +146,8 @@ def _decompose_batch(
         if crop is not None:
             place = paste_box(crop, _square(source, resolution))
             parts = [paste(layer, place) for layer in parts]
-        layers = dict(zip((*BODY_GROUP, *HEAD_GROUP), [*body_layers, *parts], strict=True))
+        tags: tuple[str, ...] = (*BODY_GROUP, *HEAD_GROUP)
+        layers: dict[str, Image8] = dict(zip(tags, [*body_layers, *parts], strict=True))
         result.append(Decomposition(canvas, layers, crop))
     return result
 

@@ -11,7 +11,7 @@ def test_a_tall_page_has_the_published_boxes():
     canvas = Square(900, 1600, 1280)
     assert (canvas.left, canvas.top, canvas.side / 1280) == (350, 0, 1.25)
     crop = head_box((540, 60, 740, 280), canvas)
-    assert crop == (275, 20, 625, 405)
+    assert crop is not None and crop == (275, 20, 625, 405)
     head = Square(350, 385, 1280)
     assert (head.left, head.top) == (17, 0)
     # Published: the head square of 308 canvas pixels at (500, 16), of it columns 13 to 293.
@@ -21,7 +21,7 @@ def test_a_tall_page_has_the_published_boxes():
 def test_a_small_page_has_the_published_boxes():
     canvas = Square(1000, 1000, 1280)
     crop = head_box((300, 20, 1000, 620), canvas)
-    assert crop == (234, 0, 780, 498)
+    assert crop is not None and crop == (234, 0, 780, 498)
     head = Square(546, 498, 1280)
     assert (head.left, head.top) == (0, 24)
     # Published: at (299, 0), 698 wide and 638 high; the right edge, 780 source pixels, is at

@@ -1,0 +1,283 @@
+import copy
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import nn
+
+from seethrough.data.crops import fit_page
+from seethrough.data.tags import BODY_GROUP, HEAD_GROUP, TAGS_V3, TRAINING_TAGS
+from seethrough.errors import InputError
+from seethrough.inference.composite import flatten
+from seethrough.inference.decompose import (
+    DecomposeOptions,
+    LayerDiff,
+    decode_layers,
+    decompose_group,
+    decompose_page,
+    decompose_pages,
+)
+from seethrough.inference.head_crop import Square, head_box, head_rect
+from seethrough.models import TransparentVAE, UNetFrameConditionModel
+from seethrough.models.text_table import TextTable
+
+SIDE = 32
+OPTIONS = DecomposeOptions(resolution=SIDE, steps=2, page_batch=2, decode_batch=8)
+
+
+def small_unet(**config: Any) -> UNetFrameConditionModel:
+    return UNetFrameConditionModel(
+        sample_size=4,
+        in_channels=8,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossFrameAttnDownBlock"),
+        mid_block_type="UNetMidBlockCrossFrameAttn",
+        up_block_types=("CrossFrameAttnUpBlock", "UpBlock2D"),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=12,
+        transformer_layers_per_block=(1, 1),
+        attention_head_dim=(1, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=34,
+        **config,
+    )
+
+
+@pytest.fixture(scope="module")
+def models() -> LayerDiff:
+    """Random networks of the production classes, a few channels wide."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet = small_unet(group_embedding=True, group_embedding_num=(13, 11), tag_version="v3")
+        vae_config: dict[str, Any] = {
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "block_out_channels": (4, 4, 8, 8),
+            "norm_num_groups": 2,
+            "latent_channels": 4,
+            "scaling_factor": 0.13025,
+        }
+        vae = AutoencoderKL(**vae_config)
+        trans_vae = TransparentVAE(
+            encoder_channels=(4, 4, 4, 4),
+            block_out_channels=(4, 4, 4, 8, 8),
+            layers_per_block=1,
+            norm_num_groups=2,
+            attention_head_dim=4,
+        )
+        table = TextTable(TRAINING_TAGS, torch.randn(24, 5, 12), torch.randn(24, 10))
+    return LayerDiff(unet, vae, trans_vae, table)
+
+
+@pytest.fixture
+def opaque_models(models: LayerDiff) -> LayerDiff:
+    """The same, but every decoded alpha is 1: layers end where the page ends."""
+    return _with_alpha(models, 50.0)
+
+
+def _with_alpha(models: LayerDiff, bias: float) -> LayerDiff:
+    trans_vae = copy.deepcopy(models.trans_vae)
+    convolution = trans_vae.decoder.model.conv_out
+    nn.init.zeros_(convolution.weight)
+    assert convolution.bias is not None
+    with torch.no_grad():
+        convolution.bias[0] = bias
+    return attrs.evolve(models, trans_vae=trans_vae)
+
+
+def make_page(height: int, width: int, seed: int = 0, channels: int = 4) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    page = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
+    page[..., 3:] = 255
+    return page
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(models: LayerDiff):
+    page = make_page(40, 56)
+    first, again, other = (decompose_page(models, page, seed, OPTIONS) for seed in (7, 7, 8))
+    assert list(first.layers) == [*BODY_GROUP, *HEAD_GROUP]
+    assert set(first.drawn()) == set(TAGS_V3)
+    for tag, layer in first.layers.items():
+        assert layer.shape == (SIDE, SIDE, 4) and layer.dtype == np.uint8
+        assert np.array_equal(layer, again.layers[tag])
+    assert any(not np.array_equal(first.layers[tag], other.layers[tag]) for tag in first.layers)
+    assert first.head_box == again.head_box
+
+
+def test_the_global_generators_play_no_part(models: LayerDiff):
+    page = make_page(32, 32)
+    torch.manual_seed(1)
+    first = decompose_page(models, page, 7, OPTIONS)
+    torch.manual_seed(2)
+    again = decompose_page(models, page, 7, attrs.evolve(OPTIONS, sample_condition=False))
+    assert all(np.array_equal(first.layers[tag], again.layers[tag]) for tag in first.layers)
+
+
+def test_a_page_has_the_same_layers_alone_and_in_a_batch(models: LayerDiff):
+    pages = [make_page(40, 56, seed) for seed in range(3)]
+    seeds = [4, 5, 6]
+    batched = decompose_pages(models, pages, seeds, OPTIONS)
+    alone = attrs.evolve(OPTIONS, page_batch=1, decode_batch=1)
+    for page, seed, together in zip(pages, seeds, batched, strict=True):
+        single = decompose_page(models, page, seed, alone)
+        assert single.head_box == together.head_box
+        for tag, layer in single.layers.items():
+            difference = np.abs(layer.astype(int) - together.layers[tag])
+            assert difference.max() <= 1
+            assert (difference > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 70), (64, 32), (31, 33)])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pages_of_any_size(models: LayerDiff, size: tuple[int, int], channels: int):
+    page = make_page(*size, channels=channels)
+    result = decompose_page(models, page, 0, OPTIONS)
+    assert result.page.shape == (SIDE, SIDE, 4)
+    padding = result.page[..., 3] == 0
+    assert all((layer[padding, 3] == 0).all() for layer in result.layers.values())
+
+
+def test_the_network_sees_noise_then_the_page_then_text(models: LayerDiff):
+    page = make_page(SIDE, SIDE)
+    page[:16, :, 3] = 0
+    seen: list[dict[str, Any]] = []
+
+    def spy(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        sample, timesteps, text = args
+        seen.append({**kwargs, "sample": sample, "timesteps": timesteps, "text": text})
+
+    handle = models.unet.register_forward_pre_hook(spy, with_kwargs=True)
+    try:
+        decompose_group(models, [page, make_page(SIDE, SIDE, 1)], 1, [0, 1], OPTIONS)
+    finally:
+        handle.remove()
+    assert [call["timesteps"].tolist() for call in seen] == [[667, 667], [334, 334]]
+    call = seen[0]
+    frames = len(HEAD_GROUP)
+    assert call["sample"].shape == (2, frames, 8, 4, 4)
+    # The page counts as opaque, its colours under transparency included.
+    argb = torch.ones(1, 4, SIDE, SIDE)
+    argb[0, 1:] = torch.from_numpy(page[..., :3]).permute(2, 0, 1).float() / 255
+    mean, _ = models.trans_vae.posterior(models.vae, argb)
+    for frame in range(frames):
+        torch.testing.assert_close(call["sample"][0, frame, 4:], 0.13025 * mean[0])
+    assert call["group_index"] == 1
+    row = models.text.rows(["eyewear"])
+    place = HEAD_GROUP.index("eyewear")
+    for page_index in range(2):
+        assert torch.equal(call["text"][page_index * frames + place], models.text.hidden[row][0])
+    pooled = call["added_cond_kwargs"]["text_embeds"]
+    assert torch.equal(pooled[place], models.text.pooled[row][0])
+    assert call["added_cond_kwargs"]["time_ids"].tolist() == [[32, 32, 0, 0, 32, 32]] * 2 * frames
+
+
+def test_the_head_is_found_cropped_and_pasted_back(opaque_models: LayerDiff):
+    # A layer is opaque wherever the page is: the head is found as the page's opaque block.
+    page = make_page(48, 64)
+    page[..., 3] = 0
+    page[12:24, 30:46, 3] = 255
+    result = decompose_page(opaque_models, page, 0, OPTIONS)
+    rect = head_rect(result.page[..., 3])
+    assert rect is not None
+    canvas = Square(64, 48, SIDE)
+    assert result.head_box == head_box(rect, canvas)
+    face, head = result.layers["face"], result.layers["head"]
+    assert np.array_equal(head[..., 3], result.page[..., 3])
+    # The head pass saw the block enlarged; back on the canvas it covers what the body pass does.
+    assert np.abs(face[..., 3].astype(int) - head[..., 3]).max() <= 64
+    assert np.array_equal(face[..., 3] > 127, head[..., 3] > 127)
+
+
+def test_no_head_sends_the_whole_page_to_the_head_pass(models: LayerDiff):
+    page = make_page(48, 64)
+    blank = _with_alpha(models, -50.0)
+    result = decompose_page(blank, page, 0, OPTIONS)
+    assert result.head_box is None
+    assert not any(layer[..., 3].any() for layer in result.layers.values())
+    assert not result.recomposition().any()
+
+
+def test_the_head_pass_may_see_the_page(models: LayerDiff):
+    page = make_page(48, 64)
+    options = attrs.evolve(OPTIONS, head_pass="page")
+    result = decompose_page(models, page, 3, options)
+    canvas = fit_page(page, (0, 0, 64, 48), SIDE, flip=False)
+    layers = decompose_group(models, [canvas], 1, [3], options)[0]
+    assert result.head_box is None
+    for tag, layer in zip(HEAD_GROUP, layers, strict=True):
+        assert np.array_equal(result.layers[tag], layer)
+
+
+def test_recomposition_follows_the_order(models: LayerDiff):
+    result = decompose_page(models, make_page(32, 32), 0, OPTIONS)
+    order = TAGS_V3[::-1]
+    expected = flatten([result.layers[tag] for tag in order], (SIDE, SIDE)).straight()
+    assert list(result.drawn(order)) == list(order)
+    assert np.array_equal(result.recomposition(order), expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sample_condition": True},
+        {"shared_init_noise": False},
+        {"steps": 3},
+        {"page_alpha": False},
+        {"decode_passes": 8},
+    ],
+)
+def test_every_option_has_an_effect(models: LayerDiff, change: dict[str, Any]):
+    page = make_page(32, 32)
+    page[:8, :, 3] = 0
+    plain = decompose_group(models, [page], 0, [5], OPTIONS)
+    changed = decompose_group(models, [page], 0, [5], attrs.evolve(OPTIONS, **change))
+    assert not np.array_equal(plain, changed)
+
+
+def test_a_sampled_condition_is_repeatable(models: LayerDiff):
+    options = attrs.evolve(OPTIONS, sample_condition=True)
+    first, again = (decompose_group(models, [make_page(32, 32)], 0, [5], options) for _ in "ab")
+    assert np.array_equal(first, again)
+
+
+def test_a_mask_row_serves_its_own_frames(opaque_models: LayerDiff):
+    masks = torch.stack([torch.full((1, SIDE, SIDE), value) for value in (1.0, 0.2)])
+    latents = torch.zeros(6, 4, 4, 4)
+    layers = decode_layers(opaque_models, latents, masks, attrs.evolve(OPTIONS, decode_batch=4))
+    assert layers[..., 3].reshape(6, -1).max(axis=1).tolist() == [255] * 3 + [51] * 3
+
+
+def test_a_network_without_group_embeddings_runs_too(models: LayerDiff):
+    plain = attrs.evolve(models, unet=small_unet(group_embedding=False))
+    layers = decompose_group(plain, [make_page(32, 32)], 0, [0], OPTIONS)
+    assert layers.shape == (1, 13, SIDE, SIDE, 4)
+
+
+@pytest.mark.parametrize(
+    "page", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4)), np.zeros((0, 4, 4), np.uint8)]
+)
+def test_a_picture_of_another_kind_is_refused(models: LayerDiff, page: np.ndarray):
+    with pytest.raises(InputError, match="convert the picture"):
+        decompose_page(models, page, 0, OPTIONS)
+
+
+@pytest.mark.parametrize(("resolution", "advice"), [(36, "take 32"), (4, "take 8")])
+def test_a_resolution_that_latents_cannot_tile_is_refused(
+    models: LayerDiff, resolution: int, advice: str
+):
+    options = attrs.evolve(OPTIONS, resolution=resolution)
+    with pytest.raises(InputError, match=f"resolution={resolution}.*{advice}"):
+        decompose_page(models, make_page(32, 32), 0, options)
+
+
+def test_a_unet_with_other_groups_is_refused(models: LayerDiff):
+    unet = small_unet(group_embedding=True, group_embedding_num=(3, 2))
+    with pytest.raises(InputError, match=r"\[3, 2\] frames.*\[13, 11\]"):
+        decompose_page(attrs.evolve(models, unet=unet), make_page(8, 8), 0, OPTIONS)
