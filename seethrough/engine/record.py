@@ -10,6 +10,7 @@ import attrs
 
 from seethrough.engine.files import write_json
 from seethrough.errors import InputError
+from seethrough.recipe.load import Resolved
 
 SCHEMA = 1
 RECORD = "record.json"
@@ -79,6 +80,20 @@ def read_record(directory: Path) -> StageRecord | None:
             f"{path}: can't read this record ({type(error).__name__}: {error}): run the stage "
             "again with --redo"
         ) from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file, or None when it is absent or was cut short."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def experiment_folder(resolved: Resolved) -> Path:
+    """Folder of the experiment's file, or the current one."""
+    return Path.cwd() if resolved.file is None else resolved.file.resolve().parent
 
 
 def git_state(folder: Path) -> dict[str, Any]:

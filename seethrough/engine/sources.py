@@ -31,13 +31,13 @@ class HashCache:
         return self.known[key]
 
 
-def local_identity(source: Local, is_sample_list: bool, cache: HashCache) -> str:
+def local_identity(source: Local, cache: HashCache) -> str:
     """Identity of a local input: of a sample list its entries, else the bytes."""
     path = Path(source.path)
-    if is_sample_list:
-        return f"samples:{content_hash(path)}"
     if not path.exists():
         return "absent"
+    if path.name.endswith((".txt", ".json", ".json.gz")):
+        return f"samples:{content_hash(path)}"
     return f"sha256:{cache.sha256(path)}"
 
 

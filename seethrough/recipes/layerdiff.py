@@ -6,7 +6,7 @@ Values are those of the published V3 configurations where a docstring doesn't sa
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from seethrough.data.tags import BODY_GROUP, HEAD_GROUP, TRAINING_TAGS
+from seethrough.data.tags import BODY_GROUP, HEAD_GROUP
 from seethrough.recipe import (
     Execution,
     Experiment,
@@ -24,16 +24,17 @@ from seethrough.recipe import (
     change,
     recipe,
 )
+from seethrough.recipes.layer_data import LayerData
 from seethrough.recipes.training import AdamW, AnyOptim, Data, Device, Hardware, Schedule, TrainStage
+
+SDXL_PARAMETERS = 2_567_475_204
+"""Of SDXL's UNet with 8 input channels."""
+
+FRAME_PARAMETERS = 4_071_291_140
+"""Of its 3D form with group embeddings."""
 
 ANIMAGINE = Hub("cagliostrolab/animagine-xl-4.0")
 LAYERDIFFUSE = Hub("lllyasviel/LayerDiffuse_Diffusers")
-
-HEAD_SIZE_GROUP = (*TRAINING_TAGS[:14], "neck", "neckwear")
-BODY_SIZE_GROUP = (
-    "topwear", "handwear", "bottomwear", "legwear", "footwear", "tail", "wings", "objects",
-)  # fmt: skip
-
 
 @recipe
 class Objective(Section):
@@ -104,40 +105,14 @@ class LayerDiff2DModel(Section):
 
 
 @recipe
-class LayerDiff2DData(Data):
+class LayerDiff2DData(LayerData):
     """One tag of a sample at a time, cropped in one of several ways."""
 
     target_size: PositiveInt = 1024
-    """Side of the square picture in px."""
-
-    random_flip: Fraction = 0.5
-    """Probability of a horizontal flip of the layer and the page."""
-
-    random_pad: Fraction = 0.5
-    """Probability that the crop grows by a random margin on each side."""
-
-    size_groups: tuple[tuple[str, ...], ...] = (
-        HEAD_SIZE_GROUP,
-        BODY_SIZE_GROUP,
-        HEAD_SIZE_GROUP + BODY_SIZE_GROUP,
-    )
-    """Groups of tags whose common box is a crop for each of their tags, beside its own box."""
-
-    own_box: bool = True
-    """Whether a tag's own box is one of the crops."""
-
-    load_objects: bool = True
-    """Whether the tag 'objects' is trained."""
 
     cache_latents: Execution[bool] = False
-    """Keep the posterior's mean and deviation of every picture on disk; pays when pictures
-    repeat, so when random_pad is 0."""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.target_size % 32:
-            yield "target_size", "must be a multiple of 32"
-        if not self.own_box and not self.size_groups:
-            yield "own_box", "needs a size group when it is off"
+    """Keep the posterior of every picture on disk; pays when pictures repeat, so when random_pad
+    is 0."""
 
 
 @recipe
@@ -166,6 +141,14 @@ class LayerDiff2DTrain(TrainStage):
         Hardware, processes=8, micro_batch=8, gradient_checkpointing=True, device_memory_gib=141.0
     )
     """8 H200."""
+
+    @property
+    def network(self) -> Source:
+        return self.model.unet or self.model.base
+
+    @property
+    def parameters(self) -> int | None:
+        return SDXL_PARAMETERS if self.model.base == ANIMAGINE else None
 
 
 @recipe
@@ -228,8 +211,8 @@ class LayerDiff3DData(Data):
     """Samples in a row that take the same group."""
 
     cache_latents: Execution[bool] = False
-    """Keep the posterior's mean and deviation of every picture on disk; pays when pictures
-    repeat, so when random_pad is 0."""
+    """Keep the posterior of every picture on disk; pays when pictures repeat, so when random_pad
+    is 0."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.target_size % 32:
@@ -264,6 +247,14 @@ class LayerDiff3DTrain(TrainStage):
         Hardware, processes=8, micro_batch=1, gradient_checkpointing=True, device_memory_gib=141.0
     )
     """8 H200."""
+
+    @property
+    def network(self) -> Source:
+        return self.model.unet
+
+    @property
+    def parameters(self) -> int | None:
+        return FRAME_PARAMETERS if self.model.base == ANIMAGINE else None
 
 
 @recipe

@@ -224,6 +224,16 @@ class TrainStage(Stage):
     """Trackers."""
 
     @property
+    def network(self) -> Source | None:
+        """Where the weights to start from come from; none makes new ones."""
+        return None
+
+    @property
+    def parameters(self) -> int | None:
+        """Parameters of the network where they are known beforehand."""
+        return None
+
+    @property
     def accumulation(self) -> int:
         """Micro-batches per process and optimizer step."""
         return self.data.global_batch // (self.hardware.processes * self.hardware.micro_batch)

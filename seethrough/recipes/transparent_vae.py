@@ -10,7 +10,8 @@ from seethrough.recipe import (
     change,
     recipe,
 )
-from seethrough.recipes.training import Data, Schedule, TrainStage
+from seethrough.recipes.layer_data import LayerData
+from seethrough.recipes.training import Schedule, TrainStage
 
 
 @recipe
@@ -40,17 +41,11 @@ class TransparentVaeModel(Section):
 
 
 @recipe
-class TransparentVaeData(Data):
-    """Layers and pages as training pictures, one tag of a sample at a time."""
-
-    target_size: PositiveInt = 512
-    """Side of the square training picture in px."""
-
-    random_flip: Fraction = 0.5
-    """Probability of a horizontal flip."""
+class TransparentVaeData(LayerData):
+    """Layers and pages as training pictures."""
 
     page_probability: Fraction = 0.1
-    """Probability of the whole page in place of a layer."""
+    """Probability of the page in place of the layer."""
 
 
 @recipe
@@ -101,3 +96,7 @@ class TransparentVaeTrain(TrainStage):
 
     schedule: Schedule = change(Schedule, lr_schedule="cosine")
     """Length and learning rate."""
+
+    sample_posterior: bool = True
+    """Decode a draw of the posterior; off, its mean, which a short training from new weights
+    needs: a new posterior's deviation is near 1 and drowns the mean."""

@@ -1,0 +1,43 @@
+"""One layer of a character at a time: the samples of 2D training and of the autoencoder."""
+
+from collections.abc import Iterator
+
+from seethrough.data.tags import TRAINING_TAGS
+from seethrough.recipe import Fraction, PositiveInt, recipe
+from seethrough.recipes.training import Data
+
+HEAD_SIZE_GROUP = (*TRAINING_TAGS[:14], "neck", "neckwear")
+BODY_SIZE_GROUP = (
+    "topwear", "handwear", "bottomwear", "legwear", "footwear", "tail", "wings", "objects",
+)  # fmt: skip
+
+
+@recipe
+class LayerData(Data):
+    """Layers with their pages, cropped in one of several ways."""
+
+    target_size: PositiveInt = 512
+    """Side of the square picture in px, a multiple of 32."""
+
+    random_flip: Fraction = 0.5
+    """Probability of a horizontal flip of the layer and the page."""
+
+    random_pad: Fraction = 0.5
+    """Probability that the crop grows by a random margin on each side."""
+
+    size_groups: tuple[tuple[str, ...], ...] = (
+        HEAD_SIZE_GROUP,
+        BODY_SIZE_GROUP,
+        HEAD_SIZE_GROUP + BODY_SIZE_GROUP,
+    )
+    """Groups of tags whose common box is a crop for each of their tags, beside its own box."""
+
+    own_box: bool = True
+    """Whether a tag's own box is one of the crops; tags in no group have no other."""
+
+    load_objects: bool = True
+    """Whether the tag 'objects' is trained."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.target_size % 32:
+            yield "target_size", f"{self.target_size} is no multiple of 32"

@@ -1,0 +1,122 @@
+"""The diffusion objective: timesteps, noise, targets and weights, all from the samples' draws."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.training_utils import compute_snr
+from torch import Tensor
+
+from seethrough.data.draws import Draw
+from seethrough.recipes.layerdiff import Objective
+
+
+class Diffusion:
+    """Noising and loss weights for latents of shape (B, ..., C, h, w)."""
+
+    def __init__(self, objective: Objective, scheduler_folder: Path) -> None:
+        self.objective = objective
+        config = DDPMScheduler.load_config(scheduler_folder)
+        self.scheduler = DDPMScheduler(
+            num_train_timesteps=config["num_train_timesteps"],
+            beta_schedule=config["beta_schedule"],
+            beta_start=config["beta_start"],
+            beta_end=config["beta_end"],
+            prediction_type=objective.prediction_type,
+        )
+        count = int(self.scheduler.config["num_train_timesteps"])
+        self.cumulative = np.cumsum(timestep_weights(objective, count))
+
+    def timesteps(self, draws: Sequence[Draw], device: torch.device) -> Tensor:
+        """One timestep a sample, (B,) int64."""
+        places = [draw.numpy("timestep").random() for draw in draws]
+        steps = np.searchsorted(self.cumulative / self.cumulative[-1], places, side="right")
+        return torch.from_numpy(steps.astype(np.int64)).to(device, non_blocking=True)
+
+    def noise(self, draws: Sequence[Draw], shape: Sequence[int], device: torch.device) -> Tensor:
+        """Standard normal noise, (B, *shape) float32, plus the noise offset a channel."""
+        noise = normal(draws, "noise", shape, device)
+        size = self.objective.noise_offset
+        if size:
+            constant = (*shape[:-2], 1, 1)
+            noise = noise + size * normal(draws, "noise offset", constant, device)
+        return noise
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Noisy latents at each sample's timestep."""
+        return self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the network should predict."""
+        kind = self.objective.prediction_type
+        if kind == "epsilon":
+            return noise
+        if kind == "sample":
+            return latents
+        return self.scheduler.get_velocity(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
+
+    def squared_error(
+        self, prediction: Tensor, latents: Tensor, noise: Tensor, timesteps: Tensor
+    ) -> Tensor:
+        """Weighted mean squared error over the last three axes, float32, (B, ...)."""
+        target = self.target(latents, noise, timesteps)
+        error = F.mse_loss(prediction.float(), target.float(), reduction="none").mean((-3, -2, -1))
+        weights = self.weights(timesteps)
+        return error * weights.view(-1, *(1 for _ in error.shape[1:]))
+
+    def weights(self, timesteps: Tensor) -> Tensor:
+        """Min-SNR weight of each sample, (B,) float32."""
+        if self.objective.snr_gamma is None:
+            return torch.ones_like(timesteps, dtype=torch.float32)
+        snr = compute_snr(self.scheduler, timesteps)
+        return min_snr_weights(snr, self.objective.snr_gamma, self.objective.prediction_type)
+
+
+def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
+    """min(SNR, gamma) in units of the prediction's own error (Hang et al., 2023).
+
+    Errors of the clean latents weigh min(SNR, gamma); an epsilon error is SNR times, a velocity
+    error (SNR + 1) times the one of the latents.
+    """
+    clipped = snr.clamp(max=gamma)
+    if prediction_type == "epsilon":
+        return clipped / snr
+    if prediction_type == "v_prediction":
+        return clipped / (snr + 1)
+    return clipped
+
+
+def timestep_weights(objective: Objective, count: int) -> np.ndarray:
+    """Relative probability of each of `count` timesteps, (count,) float64."""
+    weights = np.ones(count)
+    favoured = int(objective.timestep_bias_portion * count)
+    if objective.timestep_bias == "later":
+        weights[count - favoured :] *= objective.timestep_bias_multiplier
+    elif objective.timestep_bias == "earlier":
+        weights[:favoured] *= objective.timestep_bias_multiplier
+    elif objective.timestep_bias == "range":
+        begin, end = objective.timestep_bias_range
+        weights[begin:end] *= objective.timestep_bias_multiplier
+    return weights
+
+
+def normal(
+    draws: Sequence[Draw], stream: str, shape: Sequence[int], device: torch.device
+) -> Tensor:
+    """Standard normal numbers of each draw, (B, *shape) float32, made on the host.
+
+    The host's generator gives the same numbers whatever the device is.
+    """
+    rows = [draw.numpy(stream).standard_normal(tuple(shape), dtype=np.float32) for draw in draws]
+    numbers = torch.from_numpy(np.stack(rows))
+    if device.type == "cuda":
+        numbers = numbers.pin_memory()
+    return numbers.to(device, non_blocking=True)
+
+
+def with_probability(draws: Sequence[Draw], stream: str, probability: float) -> list[bool]:
+    """One yes or no for each draw."""
+    return [bool(draw.numpy(stream).random() < probability) for draw in draws]

@@ -1,0 +1,177 @@
+"""Latents of layers and pages from the frozen autoencoder, kept on disk when that pays."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from seethrough.data.draws import Draw
+from seethrough.data.layerdiff import LayerDataset
+from seethrough.models import TransparentVAE
+from seethrough.models.checkpoints import load_model, open_base
+from seethrough.recipes.layerdiff import Objective
+from seethrough.tasks.task import Batch
+
+LAYERDIFFUSE_ENCODER = "ld_diffusers_sdxl_vae_transparent_encoder.safetensors"
+LAYERDIFFUSE_DECODER = "ld_diffusers_sdxl_vae_transparent_decoder.safetensors"
+
+_NOT_STORED = ("draw", "store_path", "layer", "layers", "page")
+
+
+def load_transparent_vae(folder: Path) -> TransparentVAE:
+    """A saved TransparentVAE, or one made from LayerDiffuse's two files, in float32."""
+    if (folder / LAYERDIFFUSE_ENCODER).exists():
+        model = TransparentVAE()
+        model.load_layerdiffuse(folder / LAYERDIFFUSE_ENCODER, folder / LAYERDIFFUSE_DECODER)
+    else:
+        saved = folder / "trans_vae" if (folder / "trans_vae").is_dir() else folder
+        model = load_model(TransparentVAE, saved, torch.float32)
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def load_vae(base_folder: Path) -> AutoencoderKL:
+    """The autoencoder of a base, in float32."""
+    vae = load_model(AutoencoderKL, open_base(base_folder).require("vae"), torch.float32)
+    vae.requires_grad_(False)
+    return vae.eval()
+
+
+class LatentEncoder:
+    """Encodes pictures one at a time, in float32.
+
+    One at a time, so that a picture's latents don't depend on which others are encoded with it:
+    a run that finds them on disk goes on with the same bits as one that computes them.
+    """
+
+    def __init__(
+        self, vae: AutoencoderKL, transparent_vae: TransparentVAE, objective: Objective
+    ) -> None:
+        self.vae = vae
+        self.transparent_vae = transparent_vae
+        self.scale = float(vae.config["scaling_factor"])
+        self.use_offset = objective.offset_probability > 0
+        self.use_noise = objective.posterior == "sample"
+        self.offset_probability = objective.offset_probability
+        self._empty: dict[tuple[int, ...], Tensor] = {}
+
+    @torch.no_grad()
+    def posterior(self, argb: Tensor) -> Tensor:
+        """Parts of the posterior of one ARGB picture (4, H, W) in [0, 1].
+
+        Returns (parts, C, h, w) float32, unscaled: the mean, the standard deviation, and the
+        offset when the objective uses it.
+        """
+        with torch.autocast(argb.device.type, enabled=False):
+            mean, std = self.transparent_vae.posterior(self.vae, argb[None].float())
+            parts = [mean, std]
+            if self.use_offset:
+                parts.append(self.transparent_vae.offset(argb[None].float()))
+            return torch.cat(parts)
+
+    def pictures(self, argb: Tensor, present: Sequence[bool]) -> Tensor:
+        """Posteriors of (P, 4, H, W) pictures, (P, parts, C, h, w); absent ones are computed once.
+
+        The picture of an absent layer is all zero.
+        """
+        size = tuple(argb.shape[1:])
+        if not all(present) and size not in self._empty:
+            self._empty[size] = self.posterior(torch.zeros_like(argb[0]))
+        return torch.stack(
+            [
+                self.posterior(picture) if there else self._empty[size]
+                for picture, there in zip(argb, present, strict=True)
+            ]
+        )
+
+    def sample(self, posterior: Tensor, draw: Draw) -> Tensor:
+        """Scaled latents (P, C, h, w) of the posteriors of one sample's pictures.
+
+        By the draw: the offset in place of noise for all pictures of a sample, else noise or
+        the mean, as the objective says.
+        """
+        mean, std = posterior[:, 0], posterior[:, 1]
+        if self.use_offset and draw.numpy("offset").random() < self.offset_probability:
+            return (mean + std * posterior[:, 2]) * self.scale
+        if not self.use_noise:
+            return mean * self.scale
+        noise = draw.numpy("posterior").standard_normal(tuple(mean.shape), dtype=np.float32)
+        noise = torch.from_numpy(noise).to(mean.device, non_blocking=True)
+        return (mean + std * noise) * self.scale
+
+
+def encoder_fingerprint(encoder: LatentEncoder) -> str:
+    """Hash of the weights that latents depend on, and of whether they have the offset."""
+    digest = hashlib.sha256(f"offset {encoder.use_offset}".encode())
+    for module in (encoder.vae.encoder, encoder.vae.quant_conv, encoder.transparent_vae.encoder):
+        for name, value in module.state_dict().items() if module is not None else ():
+            digest.update(f"{name} {tuple(value.shape)}".encode())
+            digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class LatentStore:
+    """Posteriors on disk, one file an item.
+
+    The key holds the bytes of the sample's files, every choice of tag, crop and mirroring, the
+    dataset's options, and the weights of the encoder, so nothing here can go stale.
+    """
+
+    def __init__(self, folder: Path, encoder_fingerprint: str) -> None:
+        self.folder = folder
+        self.encoder_fingerprint = encoder_fingerprint
+
+    def path(self, key: str) -> Path:
+        """Where the item of a key lies."""
+        text = f"{self.encoder_fingerprint}/{key}"
+        name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return self.folder / name[:2] / f"{name}.safetensors"
+
+    def read(self, path: Path) -> Batch:
+        """The item without its pictures, with `posterior` (P, parts, C, h, w)."""
+        with safe_open(path, framework="pt") as file:
+            plain: dict[str, Any] = json.loads(file.metadata()["item"])
+            return {**plain, **{name: file.get_tensor(name) for name in file.keys()}}
+
+    def write(self, path: Path, posterior: Tensor, item: Batch) -> None:
+        """Store an item, atomically; its pictures are left out."""
+        kept = {key: value for key, value in item.items() if key not in _NOT_STORED}
+        tensors = {key: value.cpu() for key, value in kept.items() if isinstance(value, Tensor)}
+        plain = {key: value for key, value in kept.items() if key not in tensors}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        tensors["posterior"] = posterior.cpu().contiguous()
+        save_file(tensors, partial, {"item": json.dumps(plain)})
+        os.replace(partial, path)
+
+
+class StoredLatents(Dataset[Batch]):
+    """Items from the store where they lie there, pictures with `store_path` where they don't."""
+
+    def __init__(self, dataset: LayerDataset, store: LatentStore) -> None:
+        self.dataset = dataset
+        self.store = store
+        self._hashes: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        if draw.sample not in self._hashes:
+            self._hashes[draw.sample] = self.dataset.sample(draw.sample).bytes_hash()
+        options = self.dataset.options()
+        key = f"{self._hashes[draw.sample]} {self.dataset.variant(draw)!r} {options!r}"
+        path = self.store.path(key)
+        if path.exists():
+            return {**self.store.read(path), "draw": draw}
+        return {**self.dataset[draw], "store_path": path}

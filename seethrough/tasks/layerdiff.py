@@ -1,0 +1,115 @@
+"""What LayerDiff's 2D and 3D tasks share: frozen networks, text, latents and the objective."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from seethrough.data.draws import Draw
+from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
+from seethrough.models.checkpoints import open_base
+from seethrough.models.text_table import TextTable, encode_captions
+from seethrough.recipes.layerdiff import LayerDiff2DTrain, LayerDiff3DTrain
+from seethrough.tasks.diffusion import Diffusion, with_probability
+from seethrough.tasks.latents import (
+    LatentEncoder,
+    LatentStore,
+    StoredLatents,
+    encoder_fingerprint,
+    load_transparent_vae,
+    load_vae,
+)
+from seethrough.tasks.task import Batch, StageContext, Task
+
+LayerDiffStageT = TypeVar("LayerDiffStageT", LayerDiff2DTrain, LayerDiff3DTrain)
+
+PICTURE_STEPS = 25
+"""Denoising steps for pictures during training, as published."""
+
+
+class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
+    """Frozen autoencoder, offset encoder and text embeddings around a UNet."""
+
+    def __init__(self, stage: LayerDiffStageT, context: StageContext) -> None:
+        super().__init__(stage, context)
+        model = stage.model
+        base = context.path(model.base)
+        self.diffusion = Diffusion(stage.objective, open_base(base).require("scheduler"))
+        self.vae = load_vae(base)
+        self.transparent_vae = load_transparent_vae(context.path(model.transparent_vae))
+        self.encoder = LatentEncoder(self.vae, self.transparent_vae, stage.objective)
+        self.layers = self.make_dataset()
+        captions = {*self.layers.captions(), *TRAINING_TAGS, LEGWEAR_WITH_FOOTWEAR, ""}
+        # At most some 26 captions: encoded once, and the encoders are gone before the UNet comes.
+        self.text = encode_captions(base, sorted(captions), context.device)
+        self.store: LatentStore | None = None
+        if stage.data.cache_latents:
+            folder = context.directory.parent / "latents"
+            self.store = LatentStore(folder, encoder_fingerprint(self.encoder))
+
+    @abstractmethod
+    def make_dataset(self) -> LayerDiff2DDataset | LayerDiff3DDataset:
+        """The family's dataset of pictures."""
+
+    def dataset(self) -> LayerDiff2DDataset | LayerDiff3DDataset | StoredLatents:
+        return self.layers if self.store is None else StoredLatents(self.layers, self.store)
+
+    def prepare(self, model: nn.Module) -> None:
+        device = next(model.parameters()).device
+        self.vae.to(device)
+        self.transparent_vae.to(device)
+        self.text: TextTable = self.text.to(device)
+
+    def collate(self, items: list[Batch]) -> Batch:
+        """Items stay apart: some hold pictures and some latents, and groups differ in frames."""
+        for item in items:
+            if "present" in item:
+                # A plain list: reading it later doesn't wait for the device.
+                item["absent"] = [not there for there in item.pop("present").tolist()]
+        return {"draw": [item["draw"] for item in items], "items": items}
+
+    def latents(self, item: Batch, pictures: str) -> Tensor:
+        """Scaled latents (P + 1, C, h, w) of an item's layers, the page's last.
+
+        `pictures` names the layers' tensor; latents from the store are used where the item has
+        them, and put there where it has a place for them.
+        """
+        posterior = item.get("posterior")
+        if posterior is None:
+            layers: Tensor = item[pictures]
+            stacked = torch.cat([layers.view(-1, *layers.shape[-3:]), item["page"][None]])
+            absent = item["absent"] if "absent" in item else [False] * (len(stacked) - 1)
+            posterior = self.encoder.pictures(stacked, [*(not gone for gone in absent), True])
+            if "store_path" in item and self.store is not None:
+                self.store.write(item["store_path"], posterior, item)
+        return self.encoder.sample(posterior, item["draw"])
+
+    def text_conditions(
+        self, captions: Sequence[Sequence[str]], draws: Sequence[Draw], side: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Hidden states (B * F, 77, width), pooled embeddings and time ids of captions (B, F).
+
+        A sample whose draw says so gets the empty caption in all frames.
+        """
+        probability = self.stage.objective.empty_prompt_probability
+        dropped = with_probability(draws, "empty prompt", probability)
+        flat = [
+            "" if drop else caption
+            for row, drop in zip(captions, dropped, strict=True)
+            for caption in row
+        ]
+        rows = self.text.rows(flat).to(self.text.hidden.device, non_blocking=True)
+        size = [float(side), float(side), 0.0, 0.0, float(side), float(side)]
+        time_ids = torch.tensor([size], device=self.text.hidden.device)
+        return self.text.hidden[rows], {
+            "text_embeds": self.text.pooled[rows],
+            "time_ids": time_ids.expand(len(flat), -1),
+        }
+
+    def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
+        model.save_pretrained(directory / "unet")  # pyright: ignore[reportCallIssue]
+        return {"unet": directory / "unet"}

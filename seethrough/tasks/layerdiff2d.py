@@ -1,0 +1,113 @@
+"""LayerDiff 2D: one tag's layer from the page."""
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from PIL import Image
+from torch import nn
+
+from seethrough.data.draws import Draw
+from seethrough.data.layerdiff import LayerDiff2DDataset
+from seethrough.errors import InputError
+from seethrough.inference.grid import picture_grid
+from seethrough.inference.sampling import Solver, sample_latents
+from seethrough.models.checkpoints import open_base
+from seethrough.models.unet_2d import load_unet_2d
+from seethrough.recipes.layerdiff import LayerDiff2DTrain
+from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
+from seethrough.tasks.task import Batch, Loss
+
+UNET_DELTA = "ld_diffusers_sdxl_attn.safetensors"
+PICTURE_ROWS = 8
+
+
+class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
+    """SDXL's UNet on the noisy latents of a layer, beside the latents of the page."""
+
+    def make_dataset(self) -> LayerDiff2DDataset:
+        data = self.stage.data
+        return LayerDiff2DDataset(
+            sources=[(self.context.path(source), rate) for source, rate in data.sources],
+            target_size=data.target_size,
+            random_flip=data.random_flip,
+            random_pad_prob=data.random_pad,
+            target_size_groups=data.size_groups,
+            own_box=data.own_box,
+            load_objects=data.load_objects,
+        )
+
+    def build(self) -> nn.Module:
+        model = self.stage.model
+        channels = 2 * int(self.vae.config["latent_channels"])
+        if model.unet is not None:
+            return load_unet_2d(
+                self.context.path(model.unet), in_channels=channels, dtype=torch.float32
+            )
+        delta = None
+        if model.unet_delta is not None:
+            delta = self.context.path(model.unet_delta) / UNET_DELTA
+            if not delta.exists():
+                raise InputError(f"{delta}: no such file; it is what model.unet_delta adds")
+        base = open_base(self.context.path(model.base))
+        return load_unet_2d(
+            base.require("unet"), in_channels=channels, offsets=delta, dtype=torch.float32
+        )
+
+    def weight(self, batch: Batch) -> float:
+        return len(batch["draw"])
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        draws: list[Draw] = batch["draw"]
+        pairs = torch.stack([self.latents(item, "layer") for item in batch["items"]])
+        latents, page = pairs[:, 0], pairs[:, 1]
+        noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
+        timesteps = self.diffusion.timesteps(draws, latents.device)
+        noisy = self.diffusion.add_noise(latents, noise, timesteps)
+        captions = [[item["caption"]] for item in batch["items"]]
+        hidden, conditions = self.text_conditions(captions, draws, self.stage.data.target_size)
+        prediction = model(
+            torch.cat([noisy, page], dim=1),
+            timesteps,
+            hidden,
+            added_cond_kwargs=conditions,
+            return_dict=False,
+        )[0]
+        total = self.diffusion.squared_error(prediction, latents, noise, timesteps).sum()
+        return Loss(total, {"latent": total.detach()})
+
+    def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
+        """Rows of page, true layer and prediction for the first samples."""
+        assert isinstance(model, UNet2DConditionModel)
+        rows = min(PICTURE_ROWS, len(self.layers))
+        draws = [Draw(seed=0, stage="pictures", step=0, index=i, sample=i) for i in range(rows)]
+        items = [self.layers[draw] for draw in draws]
+        device = next(model.parameters()).device
+        shown: list[torch.Tensor] = []
+        for draw, item in zip(draws, items, strict=True):
+            page = self.encoder.pictures(item["page"][None].to(device), [True])[:, 0]
+            page = page * self.encoder.scale
+            hidden, conditions = self.text_conditions(
+                [[item["caption"]]], [draw], self.stage.data.target_size
+            )
+
+            def predict(
+                latents: torch.Tensor,
+                timesteps: torch.Tensor,
+                page: torch.Tensor = page,
+                hidden: torch.Tensor = hidden,
+                conditions: dict[str, torch.Tensor] = conditions,
+            ) -> torch.Tensor:
+                pair = torch.cat([latents[:, 0], page], dim=1)
+                answer = model(pair, timesteps, hidden, added_cond_kwargs=conditions)
+                return answer.sample[:, None]
+
+            latents = sample_latents(
+                predict,
+                solver=Solver(prediction_type=self.stage.objective.prediction_type),
+                steps=PICTURE_STEPS,
+                shape=(1, *page.shape[1:]),
+                generators=[draw.numpy("pictures")],
+                device=device,
+            )
+            rgba = self.transparent_vae.decode(self.vae, latents[:, 0] / self.encoder.scale)
+            shown += [item["page"][[1, 2, 3, 0]], item["layer"][[1, 2, 3, 0]], rgba[0].cpu()]
+        return {"samples": picture_grid(shown, columns=3)}

@@ -1,0 +1,114 @@
+"""LayerDiff 3D: all layers of a group of tags from the page."""
+
+from collections import defaultdict
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from seethrough.data.draws import Draw
+from seethrough.data.layerdiff import LayerDiff3DDataset
+from seethrough.inference.decompose import DecomposeOptions, LayerDiff, decompose_group
+from seethrough.inference.grid import picture_grid
+from seethrough.inference.sampling import Solver
+from seethrough.models import UNetFrameConditionModel
+from seethrough.models.checkpoints import load_model
+from seethrough.recipes.layerdiff import LayerDiff3DTrain
+from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
+from seethrough.tasks.task import Batch, Loss, ParameterGroup
+
+
+class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
+    """The UNet across frames on the noisy latents of a group's layers, beside the page's."""
+
+    def make_dataset(self) -> LayerDiff3DDataset:
+        data = self.stage.data
+        return LayerDiff3DDataset(
+            sources=[(self.context.path(source), rate) for source, rate in data.sources],
+            target_size=data.target_size,
+            random_flip=data.random_flip,
+            random_pad_prob=data.random_pad,
+            groups=data.groups,
+            global_batch=data.global_batch,
+            ngroup_iters=data.ngroup_iters,
+        )
+
+    def build(self) -> nn.Module:
+        folder = self.context.path(self.stage.model.unet)
+        return load_model(UNetFrameConditionModel, folder, torch.float32)
+
+    def parameter_groups(self, model: nn.Module, lr: float) -> list[ParameterGroup]:
+        learn = self.stage.model.learn
+        chosen = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if learn == "all" or ("temporal_transformer_blocks" in name) == (learn == "temporal")
+        ]
+        return [ParameterGroup(learn, chosen, lr)]
+
+    def weight(self, batch: Batch) -> float:
+        return sum(float(self._frame_weights(item).sum()) for item in batch["items"])
+
+    def _frame_weights(self, item: Batch) -> Tensor:
+        """Weight of each frame, (F,) float32 on the host."""
+        absent = torch.tensor(item["absent"], dtype=torch.float32)
+        return 1.0 - absent * (1.0 - self.stage.objective.absent_weight)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        by_group: dict[int, list[Batch]] = defaultdict(list)
+        for item in batch["items"]:
+            by_group[item["group_index"]].append(item)
+        totals: list[Tensor] = []
+        for group_index, items in sorted(by_group.items()):
+            totals.append(self._group_loss(model, group_index, items))
+        total = torch.stack(totals).sum()
+        return Loss(total, {"latent": total.detach()})
+
+    def _group_loss(self, model: nn.Module, group_index: int, items: list[Batch]) -> Tensor:
+        draws: list[Draw] = [item["draw"] for item in items]
+        stacked = torch.stack([self.latents(item, "layers") for item in items])
+        latents, page = stacked[:, :-1], stacked[:, -1:]
+        noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
+        timesteps = self.diffusion.timesteps(draws, latents.device)
+        noisy = self.diffusion.add_noise(latents, noise, timesteps)
+        hidden, conditions = self.text_conditions(
+            [item["captions"] for item in items], draws, self.stage.data.target_size
+        )
+        prediction = model(
+            torch.cat([noisy, page.expand_as(noisy)], dim=2),
+            timesteps,
+            hidden,
+            added_cond_kwargs=conditions,
+            group_index=group_index if self._grouped(model) else None,
+            return_dict=False,
+        )[0]
+        errors = self.diffusion.squared_error(prediction, latents, noise, timesteps)
+        weights = torch.stack([self._frame_weights(item) for item in items])
+        return (errors * weights.to(errors.device, non_blocking=True)).sum()
+
+    def _grouped(self, model: nn.Module) -> bool:
+        network = getattr(model, "module", model)
+        return bool(network.config["group_embedding"])
+
+    def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
+        """For each group: the page of its first sample, then each frame's prediction."""
+        assert isinstance(model, UNetFrameConditionModel)
+        data = self.stage.data
+        networks = LayerDiff(model, self.vae, self.transparent_vae, self.text)
+        options = DecomposeOptions(
+            resolution=data.target_size,
+            steps=PICTURE_STEPS,
+            solver=Solver(prediction_type=self.stage.objective.prediction_type),
+            shared_init_noise=False,
+        )
+        result: dict[str, Image.Image] = {}
+        for group_index in range(len(data.groups)):
+            draw = Draw(
+                seed=0, stage="pictures", step=0, index=group_index * data.ngroup_iters, sample=0
+            )
+            page = self.layers[draw]["page"][[1, 2, 3, 0]]
+            pixels = (page.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+            frames = decompose_group(networks, [pixels], group_index, [0], options)[0]
+            predicted = [torch.from_numpy(frame).permute(2, 0, 1) / 255 for frame in frames]
+            result[f"group-{group_index}"] = picture_grid([page, *predicted], columns=4)
+        return result

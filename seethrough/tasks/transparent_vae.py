@@ -1,0 +1,198 @@
+"""Training of AutoencoderKL and TransparentVAE together."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from PIL import Image
+from torch import Tensor, nn
+
+from seethrough.data.draws import Draw
+from seethrough.data.layerdiff import LayerDiff2DDataset
+from seethrough.inference.grid import picture_grid
+from seethrough.models import TransparentVAE
+from seethrough.recipes.transparent_vae import TransparentVaeTrain
+from seethrough.tasks.diffusion import normal
+from seethrough.tasks.task import Batch, Loss, Task
+
+SCALE_PICTURES = 256
+"""Pictures whose latents give the scaling factor."""
+
+PICTURE_ROWS = 8
+
+
+class Autoencoders(nn.Module):
+    """Both networks, in one forward pass."""
+
+    def __init__(self, vae: AutoencoderKL, transparent_vae: TransparentVAE) -> None:
+        super().__init__()
+        self.vae = vae
+        self.transparent_vae = transparent_vae
+
+    def forward(
+        self, argb: Tensor, noise: Tensor | None, with_offset: bool
+    ) -> dict[str, Tensor]:
+        """Encode and decode (N, 4, H, W) ARGB in [0, 1].
+
+        `noise` (N, C, h, w) samples the posterior; None takes its mean. `with_offset` adds the
+        picture decoded from the offset latents. Returns raw ARGB, the base picture in [-1, 1],
+        mean, std and, with the offset, `offset_picture`.
+        """
+        mean, std = self.transparent_vae.posterior(self.vae, argb)
+        latents = mean if noise is None else mean + std * noise
+        picture = self.vae.decode(latents, return_dict=False)[0]
+        decoded = self.transparent_vae.decoder.model(picture * 0.5 + 0.5, latents)
+        result = {"argb": decoded, "picture": picture, "mean": mean, "std": std}
+        if with_offset:
+            offset = self.transparent_vae.offset(argb)
+            result["offset_picture"] = self.vae.decode(mean + std * offset, return_dict=False)[0]
+        return result
+
+
+class TransparentVaeTask(Task[TransparentVaeTrain]):
+    """Reconstruction of alpha and colour, of the base picture, and a small KL term."""
+
+    def build(self) -> nn.Module:
+        model = self.stage.model
+        seed = self.stage.seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            vae = AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * len(model.vae_channels),
+                up_block_types=("UpDecoderBlock2D",) * len(model.vae_channels),
+                block_out_channels=model.vae_channels,
+                layers_per_block=model.vae_layers,
+                latent_channels=model.latent_channels,
+                norm_num_groups=model.vae_norm_groups,
+                sample_size=self.stage.data.target_size,
+            )
+            transparent_vae = TransparentVAE(
+                encoder_channels=model.encoder_channels,
+                block_out_channels=model.decoder_channels,
+                layers_per_block=model.decoder_layers,
+                latent_channels=model.latent_channels,
+            )
+        return Autoencoders(vae, transparent_vae)
+
+    def dataset(self) -> LayerDiff2DDataset:
+        data = self.stage.data
+        return LayerDiff2DDataset(
+            sources=[(self.context.path(source), rate) for source, rate in data.sources],
+            target_size=data.target_size,
+            random_flip=data.random_flip,
+            random_pad_prob=data.random_pad,
+            target_size_groups=data.size_groups,
+            own_box=data.own_box,
+            load_objects=data.load_objects,
+        )
+
+    def weight(self, batch: Batch) -> float:
+        return len(batch["draw"])
+
+    def collate(self, items: list[Batch]) -> Batch:
+        """One ARGB picture a sample: the page where the draw says so, else the layer."""
+        chance = self.stage.data.page_probability
+        pictures = [
+            item["page"] if item["draw"].numpy("page").random() < chance else item["layer"]
+            for item in items
+        ]
+        return {"draw": [item["draw"] for item in items], "argb": torch.stack(pictures)}
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        argb: Tensor = batch["argb"]
+        weights = self.stage.loss
+        noise = None
+        if self.stage.sample_posterior:
+            scale = 2 ** (len(self.stage.model.vae_channels) - 1)
+            shape = (
+                self.stage.model.latent_channels,
+                argb.shape[-2] // scale,
+                argb.shape[-1] // scale,
+            )
+            noise = normal(batch["draw"], "posterior", shape, argb.device)
+        out: dict[str, Tensor] = model(argb, noise, weights.identity > 0)
+        terms = self._terms({key: value.float() for key, value in out.items()}, argb)
+        total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+        return Loss(total, {name: term.detach() for name, term in terms.items()})
+
+    def _terms(self, out: dict[str, Tensor], argb: Tensor) -> dict[str, Tensor]:
+        """Sums over the batch of each loss term that has a weight."""
+        alpha, rgb = argb[:, :1], argb[:, 1:]
+        alpha_out, rgb_out = out["argb"][:, :1], out["argb"][:, 1:]
+        base = (2 * rgb - 1) * alpha
+        overlap = (alpha * alpha_out).sum((1, 2, 3))
+        areas = alpha.sum((1, 2, 3)) + alpha_out.clamp(0, 1).sum((1, 2, 3))
+        # Over black and over white: the error of what a person sees on either.
+        over_black = alpha_out * rgb_out - alpha * rgb
+        over_white = over_black - (alpha_out - alpha)
+        variance = out["std"] ** 2
+        terms = {
+            "alpha_l1": _mean(abs(alpha_out - alpha)),
+            "alpha_dice": 1 - (2 * overlap + 1) / (areas + 1),
+            "color_l1": _mean(abs(rgb_out - rgb) * alpha),
+            "color_mse": 0.5 * (_mean(over_black**2) + _mean(over_white**2)),
+            "base_mse": _mean((out["picture"] - base) ** 2),
+            "kl": 0.5 * _mean(out["mean"] ** 2 + variance - 1 - variance.log()),
+        }
+        if "offset_picture" in out:
+            terms["identity"] = _mean((out["offset_picture"] - out["picture"].detach()) ** 2)
+        return {
+            name: term.sum()
+            for name, term in terms.items()
+            if getattr(self.stage.loss, name) > 0
+        }
+
+    def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
+        """Rows of a true layer and its reconstruction."""
+        assert isinstance(model, Autoencoders)
+        shown: list[Tensor] = []
+        for item in self._items(PICTURE_ROWS, "pictures"):
+            rgba = self._decode(model, item["layer"][None])
+            shown += [item["layer"][[1, 2, 3, 0]], rgba[0].cpu()]
+        return {"reconstructions": picture_grid(shown, columns=2)}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Errors of reconstructed layers: alpha's mean absolute error and IoU at 0.5."""
+        assert isinstance(model, Autoencoders)
+        errors: list[float] = []
+        ious: list[float] = []
+        for item in self._items(SCALE_PICTURES, "validation"):
+            truth = item["layer"][0] > 0.5
+            alpha = self._decode(model, item["layer"][None])[0, 3].cpu()
+            errors.append(float((alpha - item["layer"][0]).abs().mean()))
+            union = (truth | (alpha > 0.5)).sum()
+            if union:
+                ious.append(float((truth & (alpha > 0.5)).sum() / union))
+        return {"alpha_mae": float(np.mean(errors)), "alpha_iou": float(np.mean(ious))}
+
+    def _decode(self, model: Autoencoders, argb: Tensor) -> Tensor:
+        latents = model.transparent_vae.encode(model.vae, argb)
+        return model.transparent_vae.decode(model.vae, latents)
+
+    def _items(self, count: int, purpose: str) -> list[Batch]:
+        dataset = self.dataset()
+        draws = [
+            Draw(seed=0, stage=purpose, step=0, index=index, sample=index % len(dataset))
+            for index in range(min(count, 4 * len(dataset)))
+        ]
+        return [dataset[draw] for draw in draws]
+
+    def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
+        """Both networks; the scaling factor brings the latents' standard deviation to 1."""
+        assert isinstance(model, Autoencoders)
+        with torch.no_grad():
+            means = [
+                model.transparent_vae.posterior(model.vae, item["layer"][None])[0].cpu()
+                for item in self._items(SCALE_PICTURES, "scale")
+            ]
+        deviation = float(torch.cat(means).std())
+        model.vae.register_to_config(scaling_factor=1.0 / deviation)
+        model.vae.save_pretrained(directory / "vae")
+        model.transparent_vae.save_pretrained(directory / "transparent_vae")
+        return {"vae": directory / "vae", "transparent_vae": directory / "transparent_vae"}
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean over all axes but the first, (N,)."""
+    return values.flatten(1).mean(1)
