@@ -152,11 +152,11 @@ class GroupEmbedding(nn.Module):
         nn.init.normal_(self.params)
 
     def forward(self, condition: Tensor) -> Tensor:
-        """Offset (B*F, d) or (B*F, tokens, d), frames fastest, F the number of frames here."""
+        """The offset of (B*F, d) or (B*F, tokens, d), frames fastest, F the frames of the group."""
         num_frames = self.params.shape[0]
         params = self.params if condition.ndim == 2 else self.params[:, None]
         shifted = condition.unflatten(0, (-1, num_frames)) + params
-        return condition + self.linear(shifted.flatten(0, 1))
+        return self.linear(shifted.flatten(0, 1))
 
 
 def _zero(layer: nn.Module) -> None:
@@ -293,8 +293,9 @@ class UNetFrameConditionModel(UNet2DConditionModel):
         conditions = dict(added_cond_kwargs or {})
         if group_index is not None:
             pooled, sequence = self._group(group_index, num_frames)
-            encoder_hidden_states = sequence(encoder_hidden_states)
-            conditions["text_embeds"] = pooled(conditions["text_embeds"])
+            encoder_hidden_states = encoder_hidden_states + sequence(encoder_hidden_states)
+            text_embeds = conditions["text_embeds"]
+            conditions["text_embeds"] = text_embeds + pooled(text_embeds)
         if torch.is_tensor(timestep):
             timestep = timestep.to(sample.device).expand(batch).repeat_interleave(num_frames)
         (output,) = super().forward(
