@@ -102,7 +102,8 @@ def parse(arguments: list[str]) -> Command:
             )
     expected = {"diff": (0, 1), "adopt": (2,)}.get(verb, (0,))
     if len(rest) not in expected:
-        raise RecipeError(f"{verb}: given {' '.join(rest) or 'nothing more'}; {VERBS[verb]}")
+        usage = VERBS[verb] if max(expected) else "it takes no further word"
+        raise RecipeError(f"{verb}: given {' '.join(rest) or 'nothing more'}; {usage}")
     flags = tuple((name, text) for name, text in named.items() if name not in OPTIONS)
     return Command(file, verb, tuple(rest), options, flags)
 

@@ -119,10 +119,9 @@ class _Declaration:
         if name.startswith("_") or hasattr(Recipe, name) or self.shadows(name):
             raise self.fail(name, "cannot be a field: the name belongs to the language or a method")
         if doc is None:
+            known = f" ({nearest(name, self.inherited)})" if self.inherited else ""
             raise self.fail(
-                name,
-                "is no field of a base, and a new field needs a docstring under it "
-                f"({nearest(name, self.inherited)})",
+                name, f"is no field of a base, and a new field needs a docstring under it{known}"
             )
         return Field(name, (kind,), doc, is_execution(kind))
 
@@ -142,9 +141,9 @@ class _Declaration:
                 )
             return checked(field.kinds, value, field.name)
         except RecipeError as problem:
-            raise self.fail(
-                field.name, str(problem).removeprefix(field.name).removeprefix(": ")
-            ) from None
+            # The message begins with the field's name, and a change's goes on to what lies below.
+            place = self.source.place(field.name)
+            raise RecipeError(f"{place}: {self.cls.__qualname__}.{problem}") from None
 
     def trace(self, made: type[Recipe], default: Recipe) -> Mapping[str, Any]:
         """Origins of the defaults: lines of this class, else those of its bases."""

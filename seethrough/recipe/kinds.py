@@ -84,11 +84,11 @@ def accept(kind: Any, value: Any) -> Any:
     parts = members(kind)
     if len(parts) > 1:
         return _accept_union(parts, value)
-    value = _accept_one(kind, value)
-    for mark in marks:
-        if isinstance(mark, Range) and not mark.holds(value):
-            raise Mismatch(f"expected {describe(Annotated[kind, mark])}")
-    return value
+    bounds = [mark for mark in marks if isinstance(mark, Range)]
+    taken = _accept_one(kind, value, "".join(f" {mark}" for mark in bounds))
+    if not all(mark.holds(taken) for mark in bounds):
+        raise Mismatch(f"expected {describe(Annotated[kind, *bounds])}")
+    return taken
 
 
 def _accept_union(parts: tuple[Any, ...], value: Any) -> Any:
@@ -108,7 +108,7 @@ def _accept_union(parts: tuple[Any, ...], value: Any) -> Any:
     raise Mismatch("expected " + " or ".join(dict.fromkeys(problems)))
 
 
-def _accept_one(kind: Any, value: Any) -> Any:
+def _accept_one(kind: Any, value: Any, bounds: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple and isinstance(value, tuple):
         elements = cast(tuple[Any, ...], value)
@@ -126,7 +126,7 @@ def _accept_one(kind: Any, value: Any) -> Any:
             return value
     elif isinstance(kind, type) and origin is None and isinstance(value, kind):
         return value
-    raise Mismatch(f"expected {describe(kind)}")
+    raise Mismatch(f"expected {describe(kind)}{bounds}")
 
 
 def _element_kinds(arguments: tuple[Any, ...], count: int) -> tuple[Any, ...] | None:
@@ -171,7 +171,7 @@ def _narrower(kind: Any, base: Any) -> bool:
             return len(wider) == 2 and wider[1] is ... and narrower(arguments[0], wider[0])
         kinds = _element_kinds(get_args(base), count)
         return kinds is not None and all(map(narrower, arguments, kinds))
-    return isinstance(base, type) and is_class(kind, base)
+    return isinstance(base, type) and base not in PLAIN and is_class(kind, base)
 
 
 def describe(kind: Any) -> str:

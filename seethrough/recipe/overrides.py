@@ -108,9 +108,11 @@ def _start(
     try:
         return checked(field.kinds, parse(field.kind, flag.text), f"--{path}"), {}
     except Mismatch as problem:
+        detail = str(problem)
+        kind = describe(field.kind)
+        why = "" if detail.removeprefix("expected ") in kind else f" ({detail})"
         raise RecipeError(
-            f"--{path}: given {flag.text!r}; accepted: "
-            f"{str(problem).removeprefix('expected ')}; now {show_value(_shown(old))}"
+            f"--{path}: given {flag.text!r}; accepted: {kind}{why}; now {show_value(_shown(old))}"
         ) from None
 
 
@@ -147,8 +149,3 @@ def _unknown(path: str, flag: _Flag, known: list[str]) -> RecipeError:
         name, flag = next(iter(flag.below.items()))
         given += f".{name}"
     return RecipeError(f"--{given}: no such field; {nearest_paths(given, known)}")
-
-
-def accepted(field: Field) -> str:
-    """What may be given for a field, for the help."""
-    return describe(field.kind)

@@ -86,9 +86,11 @@ def unshare(recipe: Recipe) -> Recipe:
 def nearest_paths(path: str, known: list[str]) -> str:
     """Say which known paths a mistyped one may have meant."""
     known = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(path, known, n=3, cutoff=0.7)
     last = path.rpartition(".")[2]
-    close = close or [p for p in known if p.rpartition(".")[2] == last][:3]
+    namesakes = [p for p in known if "." in path and p.rpartition(".")[2] == last]
+    close = difflib.get_close_matches(path, namesakes, n=2, cutoff=0.4)
+    close += difflib.get_close_matches(path, known, n=3, cutoff=0.7)
+    close = list(dict.fromkeys(close))[:3]
     if close:
         return f"did you mean {' or '.join(close)}?"
     parent = path.rpartition(".")[0]
