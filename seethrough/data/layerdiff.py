@@ -127,6 +127,10 @@ class LayerDataset(Dataset[dict[str, Any]], ABC):
     def captions(self) -> list[str]:
         """List every caption that an item may have, sorted."""
 
+    def options(self) -> tuple[Hashable, ...]:
+        """The options that, with a sample's bytes and a variant, fix an item's pictures."""
+        return (type(self).__name__, self.target_size, self.bleeding, self.page_background)
+
     def _flip(self, draw: Draw) -> bool:
         return bool(draw.numpy("flip").random() < self.random_flip)
 
@@ -166,6 +170,8 @@ class LayerDiff2DDataset(LayerDataset):
 
     target_size_groups: Sequence[Collection[str]] = ()
     """Groups of tags whose union boxes are further crops."""
+    own_box: bool = True
+    """Whether a layer's own box is a crop; a tag of no group has no other."""
     tag_list: Collection[str] = TRAINING_TAGS
     """The tags to choose from."""
     load_objects: bool = True
@@ -220,7 +226,9 @@ class LayerDiff2DDataset(LayerDataset):
             return "", CharacterCrop(self._enlargement(draw), self._flip(draw))
         tag = tags[draw.numpy("tag").integers(len(tags))]
         groups = [group for group in self.target_size_groups if tag in group]
-        boxes = [sample.boxes[tag], *(_union(sample, sample.size, group) for group in groups)]
+        boxes = [_union(sample, sample.size, group) for group in groups]
+        if self.own_box or not boxes:
+            boxes.insert(0, sample.boxes[tag])
         box = boxes[draw.numpy("crop box").integers(len(boxes))]
         return tag, self._crop(box, sample.size, draw)
 
