@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -82,8 +83,8 @@ def annotation(size: tuple[int, int], boxes: Mapping[str, Box]) -> dict[str, obj
 
 def run_lengths(mask: np.ndarray) -> dict[str, object]:
     """Code a bool mask (H, W) as COCO does."""
-    code = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": list(mask.shape), "counts": str(code["counts"], "ascii")}
+    counts: Any = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    return {"size": list(mask.shape), "counts": counts.decode()}
 
 
 def write_json(path: Path, content: object) -> None:

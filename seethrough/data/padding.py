@@ -56,22 +56,22 @@ def bleed_as_published(rgba: np.ndarray) -> np.ndarray:
 def bleed_batch(argb: Tensor, *, published: bool = False) -> Tensor:
     """Fill the colour of transparent pixels on any device.
 
-    (N, 4, H, W) ARGB, straight, float in [0, 1] -> the same. Alpha is unchanged. The pyramid is
-    resized bilinearly in both directions, so the fill differs a little from that of `bleed`.
-    `published=True` gives the published torch version.
+    (N, 4, H, W) ARGB, straight, float in [0, 1] -> the same, filled as by `bleed`.
+    `published=True` gives the published torch version, whose bilinear pyramid misses pixels.
     """
     alpha, colour = argb[:, :1], argb[:, 1:]
     factor = PUBLISHED_FACTOR if published else 2
     level = torch.cat([alpha, colour * alpha], dim=1)
     levels = [level]
     while min(level.shape[2:]) > 1:
-        level = _interpolate(level, [_smaller(side, factor) for side in level.shape[2:]])
+        size = [_smaller(side, factor) for side in level.shape[2:]]
+        level = _bilinear(level, size) if published else functional.adaptive_avg_pool2d(level, size)
         levels.append(level)
     total = level.sum(dim=(2, 3), keepdim=True)
     filled = total[:, 1:] / total[:, :1].clamp(min=1e-8)
     while levels:
         level = levels.pop()
-        filled = level[:, 1:] + _interpolate(filled, list(level.shape[2:])) * (1 - level[:, :1])
+        filled = level[:, 1:] + _bilinear(filled, list(level.shape[2:])) * (1 - level[:, :1])
     if not published:
         filled = torch.where(alpha > 0, colour, filled)
     return torch.cat([alpha, filled], dim=1)
@@ -98,5 +98,5 @@ def _smaller(side: int, factor: float) -> int:
     return max(int(side / factor), 1)
 
 
-def _interpolate(image: Tensor, size: list[int]) -> Tensor:
+def _bilinear(image: Tensor, size: list[int]) -> Tensor:
     return functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
