@@ -100,12 +100,12 @@ def _box(rng: np.random.Generator, size: tuple[int, int]) -> Box:
 
 
 def _layer(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A soft ellipse with a colour that runs from one to another."""
+    """A soft ellipse whose colour runs along the diagonal, so that no mirroring is overlooked."""
     y = np.linspace(-1, 1, height)[:, None]
     x = np.linspace(-1, 1, width)[None]
     alpha = np.clip((1.1 - np.hypot(x, y)) * min(height, width) / 4, 0, 1)
     first, last = rng.integers(0, 256, (2, 3))
-    share = (y[..., None] + 1) / 2
+    share = (x + y + 2)[..., None] / 4
     rgb = np.broadcast_to(first * (1 - share) + last * share, (height, width, 3))
     layer = np.rint(np.dstack([rgb, alpha * 255])).astype(np.uint8)
     layer[layer[..., 3] == 0] = 0
