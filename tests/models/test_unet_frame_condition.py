@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from accelerate import init_empty_weights
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
@@ -102,10 +103,19 @@ def tiny_inputs(batch: int, frames: int, side: tuple[int, int] = (8, 8)) -> dict
     }
 
 
-def tiny_model(**changes: Any) -> UNetFrameConditionModel:
+def tiny_model(**changes: Any) -> Any:
     model = UNetFrameConditionModel(**(TINY | changes))
     rule.fill(model)
     return model.eval()
+
+
+def spatial_part(model: UNetFrameConditionModel, **changes: Any) -> Any:
+    """The 2D UNet with the model's weights, by diffusers' own class."""
+    spatial: Any = UNet2DConditionModel(**(TINY_2D | changes))
+    spatial.to(model.dtype)
+    state = model.state_dict()
+    spatial.load_state_dict({key: state[key] for key in spatial.state_dict()})
+    return spatial
 
 
 def vector_inputs(name: str, spec: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
@@ -132,7 +142,7 @@ def vector_inputs(name: str, spec: dict[str, Any], dtype: torch.dtype) -> dict[s
 @pytest.mark.parametrize("name", ["layerdiff3d_group0", "layerdiff3d_nogroup", "marigold3d"])
 def test_reference_vectors(name: str, dtype: torch.dtype) -> None:
     spec, tensors = rule.read_vector(name)
-    model = UNetFrameConditionModel(**spec["config"])
+    model: Any = UNetFrameConditionModel(**spec["config"])
     assert {k: list(v.shape) for k, v in model.state_dict().items()} == spec["keys"]
     rule.fill(model)
     model.to(dtype)
@@ -285,8 +295,7 @@ def test_after_init_weights_it_is_the_2d_network_per_frame() -> None:
         1.146190100,
         [-0.538054269, -0.792195016, 0.337385697, -0.824546746],
     )
-    spatial = UNet2DConditionModel(**TINY_2D).double()
-    spatial.load_state_dict({key: model.state_dict()[key] for key in spatial.state_dict()})
+    spatial = spatial_part(model)
     inputs["sample"] = inputs["sample"][0]
     assert torch.equal(spatial(**inputs).sample, output[0])
 
@@ -367,8 +376,7 @@ def test_odd_sizes(side: tuple[int, int]) -> None:
     inputs = tiny_inputs(2, 3, side)
     output = model(**inputs).sample
     assert output.shape == (2, 3, 4, *side)
-    spatial = UNet2DConditionModel(**TINY_2D)
-    spatial.load_state_dict({key: model.state_dict()[key] for key in spatial.state_dict()})
+    spatial = spatial_part(model)
     inputs["sample"] = inputs["sample"].flatten(0, 1)
     inputs["timestep"] = inputs["timestep"].repeat_interleave(3)
     assert torch.equal(spatial(**inputs).sample, output.flatten(0, 1))
@@ -416,8 +424,7 @@ def test_configs_start_as_the_2d_network(changes: dict[str, Any]) -> None:
     model = tiny_model(**changes)
     model.init_weights()
     inputs = tiny_inputs(1, 3)
-    spatial = UNet2DConditionModel(**(TINY_2D | changes))
-    spatial.load_state_dict({key: model.state_dict()[key] for key in spatial.state_dict()})
+    spatial = spatial_part(model, **changes)
     output = model(**inputs).sample
     inputs["sample"] = inputs["sample"][0]
     assert torch.equal(spatial(**inputs).sample, output[0])
@@ -446,8 +453,9 @@ def test_saved_model_loads_the_same(tmp_path: Path, shard_size: str, dtype: torc
         assert config[key] == value
     loaded = UNetFrameConditionModel.from_pretrained(tmp_path, torch_dtype=dtype)
     assert loaded.dtype == dtype
+    loaded_state = loaded.state_dict()
     for key, value in model.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], value), key
+        assert torch.equal(loaded_state[key], value), key
 
 
 def test_published_config_of_another_class_name_loads(tmp_path: Path) -> None:

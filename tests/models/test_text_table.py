@@ -1,0 +1,72 @@
+"""The text table: encoded once, found again by caption."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+from seethrough.errors import InputError
+from seethrough.models.small_base import save_small_base
+from seethrough.models.text_table import TextTable, encode_captions
+
+CAPTIONS = ("head", "front hair", "")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    vae = tmp_path_factory.mktemp("vae")
+    AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).save_pretrained(vae)
+    save_small_base(folder, vae=vae, captions=CAPTIONS)
+    return folder
+
+
+def test_rows(base: Path) -> None:
+    table = encode_captions(base, ["head", "front hair", "head", ""])
+    assert table.captions == CAPTIONS
+    assert table.hidden.shape == (3, 77, 64)
+    assert table.pooled.shape == (3, 32)
+    assert not table.hidden.requires_grad
+    assert table.rows(["", "head", "head"]).tolist() == [2, 0, 0]
+    with pytest.raises(InputError, match=r"caption 'tail' is not in the text table.*'head'"):
+        table.rows(["tail"])
+
+
+def test_a_row_does_not_depend_on_the_other_captions(base: Path) -> None:
+    alone, together = encode_captions(base, ["front hair"]), encode_captions(base, CAPTIONS)
+    torch.testing.assert_close(alone.hidden[0], together.hidden[1])
+    torch.testing.assert_close(alone.pooled[0], together.pooled[1])
+    assert not torch.allclose(together.pooled[0], together.pooled[1])
+
+
+def test_dtype(base: Path) -> None:
+    table = encode_captions(base, CAPTIONS, dtype=torch.bfloat16)
+    assert table.hidden.dtype == table.pooled.dtype == torch.bfloat16
+    assert table.to("cpu", torch.float32).pooled.dtype == torch.float32
+
+
+def test_saved_table_loads_the_same(base: Path, tmp_path: Path) -> None:
+    table = encode_captions(base, CAPTIONS)
+    table.save(tmp_path / "table")
+    loaded = TextTable.load(tmp_path / "table")
+    assert loaded.captions == CAPTIONS
+    assert torch.equal(loaded.hidden, table.hidden)
+    assert torch.equal(loaded.pooled, table.pooled)
+    (tmp_path / "table" / "text_table.json").write_text('["head"]')
+    with pytest.raises(InputError, match="1 captions, but 3 rows"):
+        TextTable.load(tmp_path / "table")
+    with pytest.raises(InputError, match="absent: not a readable text table"):
+        TextTable.load(tmp_path / "absent")
+
+
+def test_base_without_a_part(base: Path, tmp_path: Path) -> None:
+    incomplete = tmp_path / "base"
+    shutil.copytree(base, incomplete)
+    (incomplete / "text_encoder_2" / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="tokenizer_2 or text_encoder_2 cannot be read"):
+        encode_captions(incomplete, CAPTIONS)
+    shutil.rmtree(incomplete / "text_encoder_2")
+    with pytest.raises(InputError, match="no subfolder 'text_encoder_2'; it holds model_index"):
+        encode_captions(incomplete, CAPTIONS)
