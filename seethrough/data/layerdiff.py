@@ -305,6 +305,10 @@ class LayerDiff3DDataset(LayerDataset):
         """List every caption that an item may have, sorted."""
         return sorted({LEGWEAR_WITH_FOOTWEAR, *(tag for group in self.groups for tag in group)})
 
+    def options(self) -> tuple[Hashable, ...]:
+        """The options that, with a sample's bytes and a variant, fix an item's pictures."""
+        return (*super().options(), tuple(map(tuple, self.groups)))
+
     def group(self, draw: Draw) -> int:
         """Tell the group of a draw."""
         position = draw.step * self.global_batch + draw.index

@@ -111,17 +111,5 @@ HEAD_GROUP = (
 TAG_GROUPS = (BODY_GROUP, HEAD_GROUP)
 """The groups of the 3D model by group index."""
 
-UPPER_SIZE_GROUP = (HEAD, *TAGS_V3[: TAGS_V3.index("topwear")])
-"""The head down to the neck (16 tags): one of the crop boxes of 2D training."""
-
-LOWER_SIZE_GROUP = TAGS_V3[TAGS_V3.index("topwear") :]
-"""Clothes, tail, wings and objects (8 tags): one of the crop boxes of 2D training."""
-
-SIZE_GROUPS = (UPPER_SIZE_GROUP, LOWER_SIZE_GROUP, TRAINING_TAGS)
-"""The alternative crop boxes of 2D training, as published."""
-
 LEGWEAR_WITH_FOOTWEAR = "legwear,footwear"
 """The caption of `legwear` where a sample has no `footwear` layer: it may hold the shoes."""
-
-CAPTIONS = ("", *TRAINING_TAGS, LEGWEAR_WITH_FOOTWEAR)
-"""Every caption that V3 training makes from tags alone; the empty one stands for a dropped one."""

@@ -23,10 +23,10 @@ from seethrough.data.tags import (
     BODY_GROUP,
     HEAD_GROUP,
     LEGWEAR_WITH_FOOTWEAR,
-    SIZE_GROUPS,
     TAG_GROUPS,
 )
 from seethrough.errors import InputError
+from seethrough.recipes.layer_data import LayerData
 from tests.samples import annotation, write_json, write_list, write_png, write_sample
 
 PARITY_BOXES = {
@@ -204,7 +204,7 @@ def test_2d_item_shapes_ranges_and_names(tmp_path: Path):
 
 
 def test_tag_and_crop_box_are_chosen_uniformly(tmp_path: Path):
-    dataset = dataset_2d(parity_sample(tmp_path), target_size_groups=SIZE_GROUPS)
+    dataset = dataset_2d(parity_sample(tmp_path), target_size_groups=LayerData().size_groups)
     variants = [dataset.variant(at(index)) for index in range(1200)]
     tags = Counter(tag for tag, _ in variants)
     assert tags.keys() == PARITY_BOXES.keys() and min(tags.values()) > 240
@@ -213,6 +213,28 @@ def test_tag_and_crop_box_are_chosen_uniformly(tmp_path: Path):
     assert boxes.keys() == {own, upper, everything} and min(boxes.values()) > 70
     lower = {c.box for tag, c in variants if tag == "topwear" and isinstance(c, Crop)}
     assert lower == {PARITY_BOXES["topwear"], (6, 13, 24, 38), everything}
+
+
+def test_own_box_can_be_left_out_where_a_group_gives_another(tmp_path: Path):
+    source = parity_sample(tmp_path)
+    dataset = dataset_2d(source, target_size_groups=(("head", "face"),), own_box=False)
+    crops = dict(dataset.variant(at(index)) for index in range(60))
+    assert crops["face"] == Crop(PARITY_BOXES["head"], False)
+    assert crops["topwear"] == Crop(PARITY_BOXES["topwear"], False)
+
+
+def test_options_tell_apart_what_variants_do_not(tmp_path: Path):
+    source = parity_sample(tmp_path)
+    made = [
+        dataset_2d(source),
+        dataset_2d(source, target_size=32),
+        dataset_2d(source, bleeding=False),
+        dataset_2d(source, page_background=False),
+        dataset_3d(source),
+        dataset_3d(source, groups=TAG_GROUPS[::-1]),
+    ]
+    assert len({dataset.options() for dataset in made}) == len(made)
+    assert dataset_2d(source, **AUGMENTED).options() == made[0].options()
 
 
 def test_tags_can_be_limited(tmp_path: Path):

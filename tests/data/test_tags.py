@@ -11,9 +11,6 @@ def test_lists_have_the_published_sizes_and_no_tag_twice():
         tags.BODY_GROUP: 13,
         tags.HEAD_GROUP: 11,
         tags.HEAD_PARTS: 9,
-        tags.UPPER_SIZE_GROUP: 16,
-        tags.LOWER_SIZE_GROUP: 8,
-        tags.CAPTIONS: 26,
     }
     for names, size in sizes.items():
         assert len(names) == len(set(names)) == size
@@ -30,15 +27,6 @@ def test_groups_part_the_training_tags_and_head_is_the_third_body_frame():
 def test_head_is_made_of_head_frames_without_what_is_worn():
     worn = {"headwear", "earwear"}
     assert set(tags.HEAD_PARTS) == set(tags.HEAD_GROUP) - worn
-
-
-def test_size_groups_are_published_lists():
-    upper, lower, everything = tags.SIZE_GROUPS
-    assert upper[0] == "head" and upper[-1] == "neckwear"
-    assert lower == tuple(
-        ["topwear", "handwear", "bottomwear", "legwear", "footwear", "tail", "wings", "objects"]
-    )
-    assert set(upper) | set(lower) == set(everything)
 
 
 def test_masks_are_stored_with_head_last_and_trained_with_head_first():
