@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from typing import Any
 
 import attrs
 import numpy as np
@@ -59,7 +60,8 @@ def test_fields_do_not_run_into_each_other():
 
 def test_numpy_integers_draw_what_python_integers_draw():
     plain = Draw(1, "a", 2, 3, 4)
-    loaded = Draw(*(np.int64(1), "a", np.int64(2), np.int32(3), np.uint8(4)))
+    fields: list[Any] = [np.int64(1), "a", np.int64(2), np.int32(3), np.uint8(4)]
+    loaded = Draw(*fields)
     assert numbers(plain, "s") == numbers(loaded, "s")
 
 
