@@ -118,8 +118,11 @@ def save_small_base(
 
 def caption_tokenizer(captions: Sequence[str], length: int) -> CLIPTokenizer:
     """CLIP's tokenizer with all bytes in its vocabulary, and each word of the captions."""
-    split: Any = _tokenizer([], length).backend_tokenizer.pre_tokenizer
-    words = [word for caption in captions for word, _ in split.pre_tokenize_str(caption.lower())]
+    bytes_alone: Any = _tokenizer([], length).backend_tokenizer
+    words: list[str] = []
+    for caption in captions:
+        text = bytes_alone.normalizer.normalize_str(caption)
+        words += [word for word, _ in bytes_alone.pre_tokenizer.pre_tokenize_str(text)]
     return _tokenizer(_byte_pair_merges(words), length)
 
 
