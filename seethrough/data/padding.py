@@ -64,14 +64,16 @@ def bleed_batch(argb: Tensor, *, published: bool = False) -> Tensor:
     level = torch.cat([alpha, colour * alpha], dim=1)
     levels = [level]
     while min(level.shape[2:]) > 1:
-        size = [_smaller(side, factor) for side in level.shape[2:]]
+        size = (_smaller(level.shape[2], factor), _smaller(level.shape[3], factor))
         level = _bilinear(level, size) if published else functional.adaptive_avg_pool2d(level, size)
         levels.append(level)
     total = level.sum(dim=(2, 3), keepdim=True)
     filled = total[:, 1:] / total[:, :1].clamp(min=1e-8)
     while levels:
         level = levels.pop()
-        filled = level[:, 1:] + _bilinear(filled, list(level.shape[2:])) * (1 - level[:, :1])
+        filled = level[:, 1:] + _bilinear(filled, (level.shape[2], level.shape[3])) * (
+            1 - level[:, :1]
+        )
     if not published:
         filled = torch.where(alpha > 0, colour, filled)
     return torch.cat([alpha, filled], dim=1)
@@ -98,5 +100,5 @@ def _smaller(side: int, factor: float) -> int:
     return max(int(side / factor), 1)
 
 
-def _bilinear(image: Tensor, size: list[int]) -> Tensor:
+def _bilinear(image: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
