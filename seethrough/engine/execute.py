@@ -41,7 +41,7 @@ def execute_stage(resolved: Resolved, plan: StagePlan, outputs: dict[Output, Pat
         name=plan.name,
         directory=plan.directory,
         paths=_paths(plan, outputs, state),
-        device=state.device,
+        device=torch.device(str(state.device)),
         report=lambda text: print(text, flush=True) if state.is_main_process else None,
         is_main=state.is_main_process,
     )

@@ -84,6 +84,8 @@ class TrainingRun:
                     f"{type(network).__name__} has no checkpoint units: set it to false"
                 )
             network.enable_gradient_checkpointing()  # type: ignore[operator]
+        if self.stage.hardware.channels_last:
+            nn.Module.to(network, memory_format=torch.channels_last)
         if self.stage.hardware.compile:
             network.compile()
         return network

@@ -306,6 +306,9 @@ class Decompose(Stage):
     sampler: Sampler = Sampler()
     """Sampler."""
 
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Type of all networks."""
+
     averaged_decode: bool = False
     """Decode 8 flipped and turned copies and take the median."""
 
@@ -349,3 +352,9 @@ class LayerDiff3DChain(Experiment):
         sizes = tuple(len(group) for group in self.train_3d.data.groups)
         if self.inflate.group_embedding and self.inflate.group_sizes != sizes:
             yield "inflate.group_sizes", f"train_3d.data.groups have {sizes} tags"
+
+    def rehearsal(self) -> Experiment:
+        # The rule names the classes of this file.
+        from seethrough.recipes.layerdiff_rehearsal import rehearse
+
+        return rehearse(self)

@@ -179,6 +179,9 @@ class Hardware(Device):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more compute."""
 
+    channels_last: bool = False
+    """Lay the weights of convolutions out with channels last, which suits tensor cores."""
+
     compile: bool = False
     """Compile the network with torch.compile."""
 

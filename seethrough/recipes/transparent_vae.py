@@ -30,6 +30,10 @@ class TransparentVaeModel(Section):
     latent_channels: PositiveInt = 4
     """Channels of the latents."""
 
+    initial_log_variance: float = -4.0
+    """Bias that the posterior's log variance starts from: near 0 a new posterior's noise drowns
+    its mean."""
+
     encoder_channels: tuple[PositiveInt, ...] = (32, 64, 128, 256)
     """Channels of the offset encoder at full, half, quarter and eighth resolution."""
 
@@ -55,17 +59,23 @@ class TransparentVaeLoss(Section):
     alpha_l1: NonNegativeFloat = 1.0
     """Mean absolute error of alpha."""
 
+    alpha_mse: NonNegativeFloat = 1.0
+    """Mean squared error of alpha."""
+
     alpha_dice: NonNegativeFloat = 0.5
     """Dice loss of alpha: one minus twice the overlap over the sum."""
 
-    color_l1: NonNegativeFloat = 1.0
-    """Mean absolute error of colour, weighted by the true alpha."""
+    color_l1: NonNegativeFloat = 0.5
+    """Mean absolute error of straight colour where alpha is, weighted by alpha."""
 
-    color_mse: NonNegativeFloat = 1.0
-    """Mean squared error of premultiplied colour, over black and over white."""
+    color_mse: NonNegativeFloat = 0.5
+    """Mean squared error of straight colour, likewise."""
+
+    base_l1: NonNegativeFloat = 1.0
+    """Mean absolute error of the autoencoder's own picture: colour over mid-gray, in [-1, 1]."""
 
     base_mse: NonNegativeFloat = 1.0
-    """Mean squared error of the autoencoder's own picture: colour over mid-gray, in [-1, 1]."""
+    """Mean squared error of the autoencoder's own picture."""
 
     kl: NonNegativeFloat = 1e-6
     """Kullback-Leibler divergence of the posterior from the standard normal, a latent element."""
@@ -96,7 +106,3 @@ class TransparentVaeTrain(TrainStage):
 
     schedule: Schedule = change(Schedule, lr_schedule="cosine")
     """Length and learning rate."""
-
-    sample_posterior: bool = True
-    """Decode a draw of the posterior; off, its mean, which a short training from new weights
-    needs: a new posterior's deviation is near 1 and drowns the mean."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ class Diffusion:
 
     def __init__(self, objective: Objective, scheduler_folder: Path) -> None:
         self.objective = objective
-        config = DDPMScheduler.load_config(scheduler_folder)
+        config: Any = DDPMScheduler.load_config(scheduler_folder)
         self.scheduler = DDPMScheduler(
             num_train_timesteps=config["num_train_timesteps"],
             beta_schedule=config["beta_schedule"],

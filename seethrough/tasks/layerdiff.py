@@ -60,8 +60,8 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
 
     def prepare(self, model: nn.Module) -> None:
         device = next(model.parameters()).device
-        self.vae.to(device)
-        self.transparent_vae.to(device)
+        for network in (self.vae, self.transparent_vae):
+            nn.Module.to(network, device)
         self.text: TextTable = self.text.to(device)
 
     def collate(self, items: list[Batch]) -> Batch:

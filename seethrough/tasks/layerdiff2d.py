@@ -104,7 +104,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
                 predict,
                 solver=Solver(prediction_type=self.stage.objective.prediction_type),
                 steps=PICTURE_STEPS,
-                shape=(1, *page.shape[1:]),
+                shape=(1, page.shape[1], page.shape[2], page.shape[3]),
                 generators=[draw.numpy("pictures")],
                 device=device,
             )

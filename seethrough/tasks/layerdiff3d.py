@@ -1,6 +1,7 @@
 """LayerDiff 3D: all layers of a group of tags from the page."""
 
 from collections import defaultdict
+from typing import Any
 
 import torch
 from PIL import Image
@@ -87,7 +88,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         return (errors * weights.to(errors.device, non_blocking=True)).sum()
 
     def _grouped(self, model: nn.Module) -> bool:
-        network = getattr(model, "module", model)
+        network: Any = getattr(model, "module", model)
         return bool(network.config["group_embedding"])
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:

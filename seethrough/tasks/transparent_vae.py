@@ -1,6 +1,7 @@
 """Training of AutoencoderKL and TransparentVAE together."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,23 +32,26 @@ class Autoencoders(nn.Module):
         self.transparent_vae = transparent_vae
 
     def forward(
-        self, argb: Tensor, noise: Tensor | None, with_offset: bool
+        self, argb: Tensor, noise: Tensor, with_offset: bool
     ) -> dict[str, Tensor]:
         """Encode and decode (N, 4, H, W) ARGB in [0, 1].
 
-        `noise` (N, C, h, w) samples the posterior; None takes its mean. `with_offset` adds the
-        picture decoded from the offset latents. Returns raw ARGB, the base picture in [-1, 1],
-        mean, std and, with the offset, `offset_picture`.
+        `noise` (N, C, h, w) samples the posterior. `with_offset` adds the picture decoded from
+        the offset latents. Returns raw ARGB, the base picture in [-1, 1], mean, std and, with
+        the offset, `offset_picture`.
         """
         mean, std = self.transparent_vae.posterior(self.vae, argb)
-        latents = mean if noise is None else mean + std * noise
-        picture = self.vae.decode(latents, return_dict=False)[0]
+        latents = mean + std * noise
+        picture = self._picture(latents)
         decoded = self.transparent_vae.decoder.model(picture * 0.5 + 0.5, latents)
         result = {"argb": decoded, "picture": picture, "mean": mean, "std": std}
         if with_offset:
             offset = self.transparent_vae.offset(argb)
-            result["offset_picture"] = self.vae.decode(mean + std * offset, return_dict=False)[0]
+            result["offset_picture"] = self._picture(mean + std * offset)
         return result
+
+    def _picture(self, latents: Any) -> Tensor:
+        return self.vae.decode(latents, return_dict=False)[0]
 
 
 class TransparentVaeTask(Task[TransparentVaeTrain]):
@@ -58,15 +62,19 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         seed = self.stage.seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            vae = AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * len(model.vae_channels),
-                up_block_types=("UpDecoderBlock2D",) * len(model.vae_channels),
-                block_out_channels=model.vae_channels,
-                layers_per_block=model.vae_layers,
-                latent_channels=model.latent_channels,
-                norm_num_groups=model.vae_norm_groups,
-                sample_size=self.stage.data.target_size,
-            )
+            levels = len(model.vae_channels)
+            shape: dict[str, Any] = {
+                "down_block_types": ("DownEncoderBlock2D",) * levels,
+                "up_block_types": ("UpDecoderBlock2D",) * levels,
+                "block_out_channels": model.vae_channels,
+                "layers_per_block": model.vae_layers,
+                "latent_channels": model.latent_channels,
+                "norm_num_groups": model.vae_norm_groups,
+                "sample_size": self.stage.data.target_size,
+            }
+            vae = AutoencoderKL(**shape)
+            _, log_variance = vae.quant_conv.bias.data.chunk(2)  # pyright: ignore[reportOptionalMemberAccess]
+            log_variance.fill_(model.initial_log_variance)
             transparent_vae = TransparentVAE(
                 encoder_channels=model.encoder_channels,
                 block_out_channels=model.decoder_channels,
@@ -102,15 +110,10 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         argb: Tensor = batch["argb"]
         weights = self.stage.loss
-        noise = None
-        if self.stage.sample_posterior:
-            scale = 2 ** (len(self.stage.model.vae_channels) - 1)
-            shape = (
-                self.stage.model.latent_channels,
-                argb.shape[-2] // scale,
-                argb.shape[-1] // scale,
-            )
-            noise = normal(batch["draw"], "posterior", shape, argb.device)
+        scale = 2 ** (len(self.stage.model.vae_channels) - 1)
+        height, width = argb.shape[-2] // scale, argb.shape[-1] // scale
+        shape = (self.stage.model.latent_channels, height, width)
+        noise = normal(batch["draw"], "posterior", shape, argb.device)
         out: dict[str, Tensor] = model(argb, noise, weights.identity > 0)
         terms = self._terms({key: value.float() for key, value in out.items()}, argb)
         total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
@@ -123,15 +126,15 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         base = (2 * rgb - 1) * alpha
         overlap = (alpha * alpha_out).sum((1, 2, 3))
         areas = alpha.sum((1, 2, 3)) + alpha_out.clamp(0, 1).sum((1, 2, 3))
-        # Over black and over white: the error of what a person sees on either.
-        over_black = alpha_out * rgb_out - alpha * rgb
-        over_white = over_black - (alpha_out - alpha)
+        covered = alpha.mean((1, 2, 3)).clamp_min(1e-3)
         variance = out["std"] ** 2
         terms = {
             "alpha_l1": _mean(abs(alpha_out - alpha)),
+            "alpha_mse": _mean((alpha_out - alpha) ** 2),
             "alpha_dice": 1 - (2 * overlap + 1) / (areas + 1),
-            "color_l1": _mean(abs(rgb_out - rgb) * alpha),
-            "color_mse": 0.5 * (_mean(over_black**2) + _mean(over_white**2)),
+            "color_l1": _mean(abs(rgb_out - rgb) * alpha) / covered,
+            "color_mse": _mean((rgb_out - rgb) ** 2 * alpha) / covered,
+            "base_l1": _mean(abs(out["picture"] - base)),
             "base_mse": _mean((out["picture"] - base) ** 2),
             "kl": 0.5 * _mean(out["mean"] ** 2 + variance - 1 - variance.log()),
         }

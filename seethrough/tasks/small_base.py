@@ -1,0 +1,25 @@
+"""The stage that makes a small base in the hub's layout."""
+
+from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
+from seethrough.models.small_base import save_small_base
+from seethrough.recipes.small_base import SmallBase
+from seethrough.tasks.task import StageContext, StageResult
+
+
+def small_base_stage(stage: SmallBase, context: StageContext) -> StageResult:
+    """Write tokenizers, text encoders, scheduler, UNet and autoencoder."""
+    folder = context.directory / "base"
+    save_small_base(
+        folder,
+        vae=context.path(stage.vae),
+        captions=[*TRAINING_TAGS, LEGWEAR_WITH_FOOTWEAR],
+        seed=stage.seed,
+        block_out_channels=stage.channels,
+        layers_per_block=stage.layers,
+        transformer_layers_per_block=stage.transformer_layers,
+        attention_heads=stage.heads,
+        norm_num_groups=stage.norm_groups,
+        text_widths=stage.text_widths,
+    )
+    context.report(f"{context.name}: stands in for a pretrained base: {folder}")
+    return StageResult({"base": folder})
