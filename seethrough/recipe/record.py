@@ -5,6 +5,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, cast, get_args, get_origin
 
+import attrs
+
 from seethrough.recipe.base import Recipe, facts, is_required, values
 from seethrough.recipe.errors import RecipeError, nearest
 from seethrough.recipe.kinds import Mismatch, is_class, members, split
@@ -28,7 +30,7 @@ def _encode(value: Any, path: str) -> Any:
     if isinstance(value, tuple):
         return [_encode(v, f"{path}.{i}") for i, v in enumerate(cast(tuple[Any, ...], value))]
     if isinstance(value, Hub | Local | Output):
-        return {"source": str(value)}
+        return {"source": type(value).__name__, **attrs.asdict(value)}
     if isinstance(value, enum.Enum):
         return {"enum": value.name}
     if value is None or type(value) in (bool, int, float, str):
@@ -89,8 +91,8 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
     match data:
         case {"class": _}:
             return _decode_recipe(cast(dict[str, Any], data), path)
-        case {"source": str(text)}:
-            return _read([part for part in parts if part in SOURCE_FORMS], text, path)
+        case {"source": str(name), **rest}:
+            return _source([part for part in parts if part in SOURCE_FORMS], name, rest, path)
         case {"enum": str(text)}:
             return _read([part for part in parts if is_class(part, enum.Enum)], text, path)
         case list():
@@ -110,6 +112,13 @@ def _element(parts: list[Any], index: int, path: str) -> Any:
             if variadic or index < len(arguments):
                 return arguments[0] if variadic else arguments[index]
     raise RecipeError(f"record: {path}: has an element {index} that its field does not accept")
+
+
+def _source(kinds: list[Any], name: str, parts: Mapping[str, Any], path: str) -> Any:
+    cls = next((kind for kind in kinds if kind.__name__ == name), None)
+    if cls is None or set(parts) != {part.name for part in attrs.fields(cls)}:
+        raise RecipeError(f"record: {path}: its field does not accept {name} of {sorted(parts)}")
+    return cls(**parts)
 
 
 def _read(kinds: list[Any], text: str, path: str) -> Any:

@@ -176,13 +176,12 @@ def _union(text: str, kind: Any) -> Any:
     parts = sorted(members(kind), key=_rank)
     if _is_quoted(text) and any(split(part)[0] is str for part in parts):
         parts = [part for part in parts if split(part)[0] is str]
-    problems: list[str] = []
     for part in parts:
         try:
             return parse(part, text)
-        except Mismatch as problem:
-            problems.append(str(problem).removeprefix("expected "))
-    raise Mismatch("expected " + " or ".join(dict.fromkeys(problems)))
+        except Mismatch:
+            continue
+    raise Mismatch(f"expected {describe(kind)}")
 
 
 def _rank(kind: Any) -> int:

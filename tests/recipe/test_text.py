@@ -58,7 +58,7 @@ def test_forms_that_a_person_writes(kind: Any, text: str, value: Any) -> None:
         (float, "1e999", "expected float"),
         (bool, "True", "expected true or false"),
         (bool, "1", "expected true or false"),
-        (PositiveInt | None, "0", "expected none or int > 0"),
+        (PositiveInt | None, "0", "expected int > 0 or none"),
         (PositiveFloat, "-1", "expected float > 0"),
         (tuple[int, int], "1,2,3", "expected a tuple (int, int)"),
         (tuple[int, ...], "1,,2", "expected a value between two commas"),
