@@ -87,11 +87,11 @@ def solve(
 ) -> Tensor:
     """Walk from pure noise to clean latents.
 
-    `latents` is (B, ...) standard normal; `noise(step)` gives what a stochastic step adds, of
-    the same shape. The latents stay float32 whatever type the network answers in. The loop never
-    waits for the device.
+    `latents` is (B, ...) standard normal float32, and stays float32 whatever type the network
+    answers in; `noise(step)` gives what a stochastic step adds, of the same shape. The loop
+    never waits for the device.
     """
-    latents = latents.float() * scheduler.init_noise_sigma
+    latents = latents * scheduler.init_noise_sigma
     # One copy to the device before the loop; the scheduler counts its own steps on the host.
     timesteps = scheduler.timesteps.to(latents.device)
     for step in range(len(timesteps)):
