@@ -1,4 +1,6 @@
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -144,20 +146,27 @@ def test_pages_of_any_size(models: LayerDiff, size: tuple[int, int], channels: i
     assert all((layer[padding, 3] == 0).all() for layer in result.layers.values())
 
 
+@contextmanager
+def watched(unet: UNetFrameConditionModel) -> Iterator[list[dict[str, Any]]]:
+    """Collect what the network is called with."""
+    calls: list[dict[str, Any]] = []
+
+    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        sample, timesteps, text = args
+        calls.append({**kwargs, "sample": sample, "timesteps": timesteps, "text": text})
+
+    handle = unet.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
 def test_the_network_sees_noise_then_the_page_then_text(models: LayerDiff):
     page = make_page(SIDE, SIDE)
     page[:16, :, 3] = 0
-    seen: list[dict[str, Any]] = []
-
-    def spy(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        sample, timesteps, text = args
-        seen.append({**kwargs, "sample": sample, "timesteps": timesteps, "text": text})
-
-    handle = models.unet.register_forward_pre_hook(spy, with_kwargs=True)
-    try:
+    with watched(models.unet) as seen:
         decompose_group(models, [page, make_page(SIDE, SIDE, 1)], 1, [0, 1], OPTIONS)
-    finally:
-        handle.remove()
     assert [call["timesteps"].tolist() for call in seen] == [[667, 667], [334, 334]]
     call = seen[0]
     frames = len(HEAD_GROUP)
@@ -176,6 +185,14 @@ def test_the_network_sees_noise_then_the_page_then_text(models: LayerDiff):
     pooled = call["added_cond_kwargs"]["text_embeds"]
     assert torch.equal(pooled[place], models.text.pooled[row][0])
     assert call["added_cond_kwargs"]["time_ids"].tolist() == [[32, 32, 0, 0, 32, 32]] * 2 * frames
+
+
+def test_each_pass_starts_from_noise_of_its_own(models: LayerDiff):
+    with watched(models.unet) as seen:
+        for group_index in (0, 1):
+            decompose_group(models, [make_page(SIDE, SIDE)], group_index, [0], OPTIONS)
+    body, head = (seen[call]["sample"][0, 0, :4] for call in (0, 2))
+    assert not torch.equal(body, head)
 
 
 def test_the_head_is_found_cropped_and_pasted_back(opaque_models: LayerDiff):

@@ -16,6 +16,8 @@ def test_thirty_steps_have_the_published_timesteps_and_sigmas():
     assert sigmas[:3] == pytest.approx([11.676050, 9.754844, 8.216094], abs=1e-5)
     assert sigmas[-3:] == pytest.approx([0.262845, 0.179259, 0.0], abs=1e-5)
     assert scheduler.init_noise_sigma == 1.0
+    # Else the first step looks its timestep up on the device and waits for it.
+    assert scheduler.begin_index == 0
 
 
 def test_five_steps_with_given_noise():
@@ -136,7 +138,8 @@ def test_the_deterministic_solver_draws_only_the_start():
     assert source.standard_normal() == reference.standard_normal()
 
 
-def test_latents_stay_float32_under_a_bfloat16_network():
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_latents_stay_float32_under_a_bfloat16_network(prediction_type: str):
     seen: set[torch.dtype] = set()
 
     def predict(latents: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
@@ -144,7 +147,11 @@ def test_latents_stay_float32_under_a_bfloat16_network():
         return (0.1 * latents).bfloat16()
 
     latents = sample_latents(
-        predict, solver=Solver(), steps=2, shape=(1, 4, 2, 2), generators=[generator(0)]
+        predict,
+        solver=Solver(prediction_type=prediction_type),
+        steps=2,
+        shape=(1, 4, 2, 2),
+        generators=[generator(0)],
     )
     assert seen == {torch.float32}
     assert latents.dtype == torch.float32
