@@ -66,6 +66,7 @@ def write_sample(character: Character, base: Path) -> None:
             "cleaned": True,
             "is_incomplete": False,
             "final_size": [character.size, character.size],
+            "layer_alpha": "straight",
             "tag_info": annotation,
         },
     )

@@ -1,6 +1,7 @@
-"""One layer of a character at a time: the samples of 2D training and of the autoencoder."""
+"""Samples of layered characters, as every stage of the LayerDiff family trains on them."""
 
 from collections.abc import Iterator
+from typing import Literal, TypeAlias
 
 from seethrough.data.tags import TRAINING_TAGS
 from seethrough.recipe import Fraction, PositiveInt, recipe
@@ -11,19 +12,34 @@ BODY_SIZE_GROUP = (
     "topwear", "handwear", "bottomwear", "legwear", "footwear", "tail", "wings", "objects",
 )  # fmt: skip
 
+LayerAlpha: TypeAlias = Literal["straight", "premultiplied"]
+
 
 @recipe
-class LayerData(Data):
-    """Layers with their pages, cropped in one of several ways."""
+class CroppedData(Data):
+    """Square pictures cut out of pages and layers."""
 
     target_size: PositiveInt = 512
     """Side of the square picture in px, a multiple of 32."""
 
     random_flip: Fraction = 0.5
-    """Probability of a horizontal flip of the layer and the page."""
+    """Probability of a horizontal flip of the layers and the page."""
 
     random_pad: Fraction = 0.5
     """Probability that the crop grows by a random margin on each side."""
+
+    layer_alpha: LayerAlpha = "premultiplied"
+    """How the colour of stored layers relates to alpha where a sample's annotation doesn't say:
+    the published renderer writes it premultiplied."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.target_size % 32:
+            yield "target_size", f"{self.target_size} is no multiple of 32"
+
+
+@recipe
+class LayerData(CroppedData):
+    """One layer at a time, with its page, cropped in one of several ways."""
 
     size_groups: tuple[tuple[str, ...], ...] = (
         HEAD_SIZE_GROUP,
@@ -37,7 +53,3 @@ class LayerData(Data):
 
     load_objects: bool = True
     """Whether the tag 'objects' is trained."""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.target_size % 32:
-            yield "target_size", f"{self.target_size} is no multiple of 32"

@@ -24,8 +24,8 @@ from seethrough.recipe import (
     change,
     recipe,
 )
-from seethrough.recipes.layer_data import LayerData
-from seethrough.recipes.training import AdamW, AnyOptim, Data, Device, Hardware, Schedule, TrainStage
+from seethrough.recipes.layer_data import CroppedData, LayerAlpha, LayerData
+from seethrough.recipes.training import AdamW, AnyOptim, Device, Hardware, Schedule, TrainStage
 
 SDXL_PARAMETERS = 2_567_475_204
 """Of SDXL's UNet with 8 input channels."""
@@ -35,6 +35,7 @@ FRAME_PARAMETERS = 4_071_291_140
 
 ANIMAGINE = Hub("cagliostrolab/animagine-xl-4.0")
 LAYERDIFFUSE = Hub("lllyasviel/LayerDiffuse_Diffusers")
+
 
 @recipe
 class Objective(Section):
@@ -192,17 +193,10 @@ class LayerDiff3DModel(Section):
 
 
 @recipe
-class LayerDiff3DData(Data):
+class LayerDiff3DData(CroppedData):
     """All layers of a group at a time, cropped to the group's common box."""
 
     target_size: PositiveInt = 1280
-    """Side of the square picture in px."""
-
-    random_flip: Fraction = 0.5
-    """Probability of a horizontal flip of the layers and the page."""
-
-    random_pad: Fraction = 0.5
-    """Probability that the crop grows by a random margin on each side."""
 
     groups: tuple[tuple[str, ...], ...] = (BODY_GROUP, HEAD_GROUP)
     """Tags of each group, in the order of its frames."""
@@ -213,10 +207,6 @@ class LayerDiff3DData(Data):
     cache_latents: Execution[bool] = False
     """Keep the posterior of every picture on disk; pays when pictures repeat, so when random_pad
     is 0."""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.target_size % 32:
-            yield "target_size", "must be a multiple of 32"
 
 
 @recipe
@@ -290,6 +280,9 @@ class Decompose(Stage):
 
     pages: Source = REQUIRED
     """Sample list of pages; those in the published sample layout are measured."""
+
+    layer_alpha: LayerAlpha = "premultiplied"
+    """How the layers of samples are stored where their annotation doesn't say."""
 
     known: Source | None = None
     """Sample list of training characters for the baselines; none leaves the baselines out."""

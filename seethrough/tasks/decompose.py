@@ -65,7 +65,7 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         page_batch=stage.pages_at_once,
         decode_batch=stage.pages_at_once,
     )
-    samples = [read_sample(path) for path in read_sample_list(context.path(stage.pages))]
+    samples = _read_samples(stage, context.path(stage.pages))
     layers_folder = context.directory / "layers"
     pages = [
         _write(result, sample, layers_folder, stage.resolution)
@@ -92,6 +92,10 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         if value is not None
     }
     return StageResult({"layers": layers_folder, "report": report}, metrics)
+
+
+def _read_samples(stage: Decompose, sample_list: Path) -> list[Sample]:
+    return [read_sample(path, stage.layer_alpha) for path in read_sample_list(sample_list)]
 
 
 def _load(stage: Decompose, context: StageContext) -> LayerDiff:
@@ -146,7 +150,7 @@ def _measure(
     chain = {page.sample.name: _score(page, page.result.layers) for page in pages}
     systems = {CHAIN: _total(stage, list(chain.values()))}
     if stage.known is not None:
-        known = [read_sample(path) for path in read_sample_list(context.path(stage.known))]
+        known = _read_samples(stage, context.path(stage.known))
         systems.update(_baselines(stage, known, pages))
     systems[CEILING] = _total(
         stage,
@@ -155,15 +159,11 @@ def _measure(
     return systems, chain
 
 
-def _baselines(
-    stage: Decompose, known: list[Sample], pages: list[_Page]
-) -> dict[str, LayerScores]:
+def _baselines(stage: Decompose, known: list[Sample], pages: list[_Page]) -> dict[str, LayerScores]:
     tags = [*TAGS_V3, HEAD]
     truths = (load_truth(sample, tags, stage.resolution) for sample in known)
     mean = mean_layers((truth.layers for truth in truths), tags)
-    nearest = NearestCharacter(
-        load_truth(sample, (), stage.resolution).page for sample in known
-    )
+    nearest = NearestCharacter(load_truth(sample, (), stage.resolution).page for sample in known)
     nearest_layers = [
         load_truth(known[nearest.index(_page_truth(page).page)], tags, stage.resolution).layers
         for page in pages

@@ -30,6 +30,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
             target_size=data.target_size,
             random_flip=data.random_flip,
             random_pad_prob=data.random_pad,
+            layer_alpha=data.layer_alpha,
             target_size_groups=data.size_groups,
             own_box=data.own_box,
             load_objects=data.load_objects,

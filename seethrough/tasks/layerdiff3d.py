@@ -29,6 +29,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
             target_size=data.target_size,
             random_flip=data.random_flip,
             random_pad_prob=data.random_pad,
+            layer_alpha=data.layer_alpha,
             groups=data.groups,
             global_batch=data.global_batch,
             ngroup_iters=data.ngroup_iters,

@@ -31,9 +31,7 @@ class Autoencoders(nn.Module):
         self.vae = vae
         self.transparent_vae = transparent_vae
 
-    def forward(
-        self, argb: Tensor, noise: Tensor, with_offset: bool
-    ) -> dict[str, Tensor]:
+    def forward(self, argb: Tensor, noise: Tensor, with_offset: bool) -> dict[str, Tensor]:
         """Encode and decode (N, 4, H, W) ARGB in [0, 1].
 
         `noise` (N, C, h, w) samples the posterior. `with_offset` adds the picture decoded from
@@ -90,6 +88,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
             target_size=data.target_size,
             random_flip=data.random_flip,
             random_pad_prob=data.random_pad,
+            layer_alpha=data.layer_alpha,
             target_size_groups=data.size_groups,
             own_box=data.own_box,
             load_objects=data.load_objects,
@@ -141,9 +140,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         if "offset_picture" in out:
             terms["identity"] = _mean((out["offset_picture"] - out["picture"].detach()) ** 2)
         return {
-            name: term.sum()
-            for name, term in terms.items()
-            if getattr(self.stage.loss, name) > 0
+            name: term.sum() for name, term in terms.items() if getattr(self.stage.loss, name) > 0
         }
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
