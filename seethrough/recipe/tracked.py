@@ -1,6 +1,5 @@
 """Records which fields a run reads, so that a test finds the dead ones."""
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +8,6 @@ from seethrough.recipe.base import Recipe, facts
 from seethrough.recipe.origins import children
 from seethrough.recipe.source import caller
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _paused = 0
 
 
@@ -26,8 +24,9 @@ def unobserved() -> Generator[None]:
 
 @contextmanager
 def tracked_reads(recipe: Recipe) -> Generator[set[str]]:
-    """Collect the paths of the fields of `recipe` that code outside this package reads.
+    """Collect the paths of the fields of `recipe` that are read as attributes.
 
+    The language itself reads fields another way (`base.get`), so that it does not count.
     Give the experiment of a `Resolved`: it holds every section once, so a read has one path.
     Not thread-safe where two of these overlap; reads in other processes are not seen.
     """
@@ -48,7 +47,7 @@ def tracked_reads(recipe: Recipe) -> Generator[set[str]]:
         if path is not None and not _paused and name in facts(type(self)).fields:
             reader = caller(1).f_code.co_filename
             # attrs compiles __eq__ and the like under names such as "<attrs generated ...>".
-            if not reader.startswith((_HERE, "<attrs")):
+            if not reader.startswith("<attrs"):
                 reads.add(path + name)
         return value
 

@@ -169,7 +169,7 @@ class Chain(Experiment):
         """Fewer steps."""
         return evolve(
             self,
-            first=small(self.first),
+            first=evolve(small(self.first), every=change(Every, count=1)),
             second=evolve(self.second, steps=2, every=change(Every, count=1)),
         )
 

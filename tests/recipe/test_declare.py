@@ -36,11 +36,12 @@ def test_an_override_keeps_docstring_checks_execution_mark_and_place(tmp_path) -
     ).experiment
     short = type(made.stages()["only"])
     assert list(facts(short).fields) == list(facts(Train).fields)
+    assert [a.name for a in attrs.fields(short)] == list(facts(Train).fields)
     field = facts(short).fields["batch"]
     assert field.doc == "Samples a step on one process."
     assert facts(short).fields["workers"].execution
     with pytest.raises(RecipeError, match=r"Short\.batch = 0 \(int\): expected int > 0"):
-        short(batch=0)
+        short(batch=0)  # pyright: ignore[reportCallIssue]
 
 
 def test_change_keeps_siblings_at_every_depth(tmp_path) -> None:

@@ -106,7 +106,7 @@ def test_a_rehearsal_names_the_lines_of_its_rule() -> None:
     twin = full.rehearsal()
     assert twin.name == "chain-rehearsal"
     changed = {p for p, o in twin.origins.items() if o != full.origins.get(p)}
-    assert changed == {"first.steps", "second.steps", "second.every.count"}
+    assert changed == {"first.steps", "first.every.count", "second.steps", "second.every.count"}
     assert twin.origins["first.steps"] == Origin(
         "small", str(FAMILY), line_of(FAMILY, "return evolve(stage, steps=1)")
     )

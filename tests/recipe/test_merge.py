@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from seethrough.recipe import Hub, RecipeError, change, evolve
+from seethrough.recipe.code import subclass_code
 from seethrough.recipe.merge import Change, carry, merge, same
 from tests.recipe.family import Adafactor, AdamW, Chain, Every, Train
+from tests.recipe.files import load_text
 
 
 def made(value: object) -> Change:
@@ -50,3 +54,28 @@ def test_evolve_reaches_nested_fields_and_checks_names_and_values() -> None:
 def test_same_tells_one_from_true_and_from_a_float() -> None:
     assert not same(1, True) and not same(1, 1.0) and not same((1,), (True,))
     assert same(Train(), Train()) and not same(Train(), Train(steps=3))
+
+
+LOW = """
+@recipe
+class Low(Train):
+    \"\"\"A lower rate.\"\"\"
+    optim: AdamW = change(AdamW, lr=5e-5)
+"""
+
+
+def test_another_class_is_asked_about_nested_fields_too(tmp_path: Path) -> None:
+    experiment = """
+@recipe
+class Made(Chain):
+    \"\"\"A stage of another class.\"\"\"
+    first: Low = change(Low{})
+"""
+    with pytest.raises(RecipeError, match=r"Made\.first\.optim\.lr: 0\.0003 was set for Train"):
+        load_text(tmp_path, LOW + experiment.format(""))
+    named = experiment.format(", optim=change(AdamW, lr=1e-5)")
+    made = load_text(tmp_path, LOW + named).experiment
+    assert isinstance(made, Chain)
+    assert (type(made.first).__name__, made.first.optim) == ("Low", AdamW(lr=1e-5))
+    code = subclass_code(Chain(), made, "Again", "Again.")
+    assert "first: Train = change(Low, optim=change(AdamW, lr=1e-05))" in code

@@ -19,7 +19,7 @@ from seethrough.recipe import (
 )
 from seethrough.recipe.paths import walk
 from seethrough.recipe.text import write
-from tests.recipe.files import ROOT, values_of
+from tests.recipe.files import ROOT, load_text, values_of
 from tests.recipe.pyright import check
 
 _numbers = itertools.count()
@@ -113,6 +113,28 @@ def test_nothing_is_overwritten_and_nothing_left_behind(chain: Draft) -> None:
     with pytest.raises(RecipeError, match=r"mine\.py: exists"):
         save_as(changed, "mine.py")
     assert Path("mine.py").read_text() == "# mine\n"
+
+
+def test_a_new_class_is_asked_for_its_own_default_by_name(chain: Draft) -> None:
+    flags = [("first.optim", "Adafactor"), ("first.optim.lr", "1e-3")]
+    save_as(chain.override(flags), "asked.py")
+    assert "optim=change(Adafactor, lr=0.001)" in Path("asked.py").read_text()
+
+
+def test_a_file_that_does_not_load_is_removed(tmp_path: Path, chain: Draft) -> None:
+    final = load_text(
+        tmp_path,
+        '''
+        @recipe
+        class Made(Chain):
+            """An experiment that wants no subclass."""
+            def __init_subclass__(cls) -> None:
+                raise TypeError("final")
+        ''',
+    )
+    with pytest.raises(RecipeError, match="TypeError: final"):
+        save_as(final.override([("first.steps", "3")]), "derived.py")
+    assert not Path("derived.py").exists()
 
 
 def test_a_file_that_could_not_import_its_base_is_refused(
