@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 
 from seethrough.data.tags import BODY_GROUP, HEAD_GROUP
 from seethrough.recipe import (
+    REQUIRED,
     Execution,
     Experiment,
     Fraction,
-    REQUIRED,
     Hub,
     NonNegativeFloat,
     NonNegativeInt,

@@ -141,7 +141,7 @@ class LatentStore:
         """The item without its pictures, with `posterior` (P, parts, C, h, w)."""
         with safe_open(path, framework="pt") as file:
             plain: dict[str, Any] = json.loads(file.metadata()["item"])
-            return {**plain, **{name: file.get_tensor(name) for name in file.keys()}}
+            return {**plain, **{name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
 
     def write(self, path: Path, posterior: Tensor, item: Batch) -> None:
         """Store an item, atomically; its pictures are left out."""
