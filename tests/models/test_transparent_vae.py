@@ -157,6 +157,20 @@ def test_eight_passes_commute_with_flips_and_turns() -> None:
         model.decode(vae, latents, passes=4)
 
 
+def test_eight_passes_take_the_lower_median() -> None:
+    """Of an even number of values, the smaller of the two in the middle."""
+    model = small_transparent_vae()
+    rgb, latents = picture(1, 3, 8, 8), torch.randn(1, 4, 2, 2)
+    argb = []
+    for flip in (False, True):
+        for turns in range(4):
+            x, z = (torch.rot90(v.flip(-1) if flip else v, turns, (2, 3)) for v in (rgb, latents))
+            y = torch.rot90(model.decoder.model(x, z).clamp(0, 1), -turns, (2, 3))
+            argb.append(y.flip(-1) if flip else y)
+    lower_median = torch.stack(argb).sort(dim=0).values[3]
+    torch.testing.assert_close(model._decode_pixels(rgb, latents, 8), lower_median)
+
+
 def test_dtypes_of_vae_and_transparent_vae_are_kept_apart() -> None:
     model, vae = small_transparent_vae().to(torch.bfloat16), small_vae()
     argb = picture(1, 4, 16, 16)

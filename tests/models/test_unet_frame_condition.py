@@ -410,6 +410,13 @@ def test_gradient_checkpointing_keeps_the_gradients() -> None:
     assert set(map(id, units)) == set(map(id, whole))
 
 
+def test_compiles_in_one_graph() -> None:
+    model = tiny_model(group_embedding=True, group_embedding_num=[3, 2])
+    inputs = tiny_inputs(2, 3) | {"group_index": 0}
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(**inputs).sample, model(**inputs).sample)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
