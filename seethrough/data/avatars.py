@@ -268,9 +268,12 @@ def _drawing_order(
 
 
 def _pose(rng: np.random.Generator) -> str:
-    """An SVG transform: scale, rotation, shift and mirror about the canvas' centre."""
-    scale, angle = rng.uniform(0.85, 1.1), rng.uniform(-12, 12)
-    x, y = CANVAS / 2 + rng.uniform(-18, 18, size=2)
+    """An SVG transform: scale, rotation, shift and mirror about the canvas' centre.
+
+    Wide enough that a tag's mean alpha is a poor guess: heads and clothes always lie together.
+    """
+    scale, angle = rng.uniform(0.6, 1.1), rng.uniform(-20, 20)
+    x, y = CANVAS / 2 + rng.uniform(-30, 30, size=2)
     mirror = scale if rng.random() < 0.5 else -scale
     return (
         f"translate({x:.2f} {y:.2f}) rotate({angle:.2f}) scale({mirror:.4f} {scale:.4f})"
