@@ -6,7 +6,7 @@ takes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,12 @@ UNTOLD_WORDS = frozenset(
     }
 )
 """Words left out of a caption file: they say nothing of a layer."""
+
+PAGE = "page"
+"""Name of the page among an item's pictures."""
+
+CHARACTER = ""
+"""Name of the whole character: the page with the character's alpha."""
 
 Fractions = tuple[float, float, float, float]
 
@@ -94,6 +100,8 @@ class LayerDataset(Dataset[dict[str, Any]], ABC):
     """Probability of mirroring left to right."""
     random_pad_prob: float = 0.0
     """Probability of a crop enlarged at random, up to the whole page."""
+    whole_page: bool = False
+    """Whether the crop is the whole page, whatever the layers."""
     layer_alpha: LayerAlpha = "straight"
     """How layers are stored where a sample's annotation doesn't tell."""
     bleeding: bool = True
@@ -116,20 +124,42 @@ class LayerDataset(Dataset[dict[str, Any]], ABC):
         return read_sample(self._pages[row], self.layer_alpha)
 
     @abstractmethod
-    def variant(self, draw: Draw) -> Hashable:
-        """Tell every choice that an item makes, without decoding a picture.
+    def describe(self, draw: Draw) -> dict[str, Any]:
+        """An item without its pictures: what is known before anything is decoded.
 
-        Items of one sample with equal variants have equal pictures: with `Sample.bytes_hash` and
-        this dataset's options it is the key of what is computed from them.
+        `frames` names the picture of each frame, None where the sample has no such layer.
         """
+
+    @abstractmethod
+    def crop(self, draw: Draw) -> "Crop | CharacterCrop":
+        """Where an item's pictures are cut."""
 
     @abstractmethod
     def captions(self) -> list[str]:
         """List every caption that an item may have, sorted."""
 
-    def options(self) -> tuple[Hashable, ...]:
-        """The options that, with a sample's bytes and a variant, fix an item's pictures."""
-        return (type(self).__name__, self.target_size, self.bleeding, self.page_background)
+    def picture(self, draw: Draw, name: str) -> Tensor:
+        """Decode one picture of an item, (4, T, T) float32 ARGB in [0, 1].
+
+        `name` is a tag, CHARACTER or PAGE.
+        """
+        return _argb(self._picture(self.sample(draw.sample), name, self.crop(draw)))
+
+    def picture_key(self, draw: Draw, name: str) -> str:
+        """Everything but the sample's bytes that a picture is a function of, as text."""
+        options = (self.target_size, self.bleeding, self.page_background)
+        return f"{name!r} {self.crop(draw)!r} {options!r}"
+
+    def _picture(self, sample: Sample, name: str, crop: "Crop | CharacterCrop") -> np.ndarray:
+        if name not in (PAGE, CHARACTER):
+            assert isinstance(crop, Crop)
+            return self._layer(sample.layer(name), sample.boxes[name], crop)
+        page = sample.page()
+        if isinstance(crop, CharacterCrop):
+            crop = crop.on(page)
+        if name == PAGE:
+            return self._page(page, crop)
+        return self._layer(page, (0, 0, page.shape[1], page.shape[0]), crop)
 
     def _flip(self, draw: Draw) -> bool:
         return bool(draw.numpy("flip").random() < self.random_flip)
@@ -186,25 +216,24 @@ class LayerDiff2DDataset(LayerDataset):
                 check_tag(tag, "tag_list or target_size_groups")
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        item = self.describe(draw)
+        (name,) = item.pop("frames")
+        return {**item, "layer": self.picture(draw, name), "page": self.picture(draw, PAGE)}
+
+    def describe(self, draw: Draw) -> dict[str, Any]:
+        """An item without its pictures: `draw`, `frames` (one), `caption` and `name`."""
         sample = self.sample(draw.sample)
-        tag, crop = self._choose(sample, draw)
-        page = sample.page()
-        if isinstance(crop, CharacterCrop):
-            crop = crop.on(page)
-            layer, at = page, (0, 0, page.shape[1], page.shape[0])
-        else:
-            layer, at = sample.layer(tag), sample.boxes[tag]
+        tag, _ = self._choose(sample, draw)
         return {
             "draw": draw,
-            "layer": _argb(self._layer(layer, at, crop)),
-            "page": _argb(self._page(page, crop)),
+            "frames": [tag or CHARACTER],
             "caption": self._caption(sample, tag),
             "name": f"{sample.name}_{tag}" if tag else sample.name,
         }
 
-    def variant(self, draw: Draw) -> tuple[str, Crop | CharacterCrop]:
-        """Tell the tag ("" for the whole character) and the crop."""
-        return self._choose(self.sample(draw.sample), draw)
+    def crop(self, draw: Draw) -> Crop | CharacterCrop:
+        """Where the layer and the page are cut."""
+        return self._choose(self.sample(draw.sample), draw)[1]
 
     def captions(self) -> list[str]:
         """List every caption that an item may have, sorted; reads the caption files."""
@@ -225,6 +254,8 @@ class LayerDiff2DDataset(LayerDataset):
         if sample.size is None or not tags:
             return "", CharacterCrop(self._enlargement(draw), self._flip(draw))
         tag = tags[draw.numpy("tag").integers(len(tags))]
+        if self.whole_page:
+            return tag, self._crop(_whole(sample.size), sample.size, draw)
         groups = [group for group in self.target_size_groups if tag in group]
         boxes = [_union(sample, sample.size, group) for group in groups]
         if self.own_box or not boxes:
@@ -277,51 +308,52 @@ class LayerDiff3DDataset(LayerDataset):
                 check_tag(tag, "groups or crop_tags")
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        sample = self.sample(draw.sample)
-        group_index, crop = self._choose(sample, draw)
-        tags = self.groups[group_index]
+        item = self.describe(draw)
+        frames = item.pop("frames")
         # NumPy's zeros cost nothing until they are written: absent frames stay free.
-        shape = (len(tags), 4, self.target_size, self.target_size)
+        shape = (len(frames), 4, self.target_size, self.target_size)
         layers = torch.from_numpy(np.zeros(shape, np.float32))
-        for frame, tag in enumerate(tags):
-            if tag in sample.boxes:
-                layer = self._layer(sample.layer(tag), sample.boxes[tag], crop)
-                _argb(layer, out=layers[frame])
+        sample, crop = self.sample(draw.sample), self.crop(draw)
+        for layer, name in zip(layers, frames, strict=True):
+            if name is not None:
+                _argb(self._picture(sample, name, crop), out=layer)
+        present = torch.tensor([name is not None for name in frames])
+        return {**item, "layers": layers, "page": self.picture(draw, PAGE), "present": present}
+
+    def describe(self, draw: Draw) -> dict[str, Any]:
+        """An item without its pictures: `draw`, `frames`, `captions`, `group_index`, `name`."""
+        sample = self.sample(draw.sample)
+        group_index = self.group(draw)
+        tags = self.groups[group_index]
         return {
             "draw": draw,
-            "layers": layers,
-            "page": _argb(self._page(sample.page(), crop)),
+            "frames": [tag if tag in sample.boxes else None for tag in tags],
             "captions": [tag_caption(sample, tag) for tag in tags],
-            "present": torch.tensor([tag in sample.boxes for tag in tags]),
             "group_index": group_index,
             "name": sample.name,
         }
 
-    def variant(self, draw: Draw) -> tuple[int, Crop]:
-        """Tell the group's index and the crop."""
-        return self._choose(self.sample(draw.sample), draw)
+    def crop(self, draw: Draw) -> Crop:
+        """Where the layers and the page are cut."""
+        sample = self.sample(draw.sample)
+        if sample.size is None:
+            raise InputError(
+                f"{sample.path('_ann.json')}: no such file; a 3D sample needs its annotation"
+            )
+        if self.whole_page:
+            return self._crop(_whole(sample.size), sample.size, draw)
+        group = self.group(draw)
+        tags = self.crop_tags[group] if self.crop_tags else self.groups[group]
+        return self._crop(_union(sample, sample.size, tags), sample.size, draw)
 
     def captions(self) -> list[str]:
         """List every caption that an item may have, sorted."""
         return sorted({LEGWEAR_WITH_FOOTWEAR, *(tag for group in self.groups for tag in group)})
 
-    def options(self) -> tuple[Hashable, ...]:
-        """The options that, with a sample's bytes and a variant, fix an item's pictures."""
-        return (*super().options(), tuple(map(tuple, self.groups)))
-
     def group(self, draw: Draw) -> int:
         """Tell the group of a draw."""
         position = draw.step * self.global_batch + draw.index
         return position // self.ngroup_iters % len(self.groups)
-
-    def _choose(self, sample: Sample, draw: Draw) -> tuple[int, Crop]:
-        if sample.size is None:
-            raise InputError(
-                f"{sample.path('_ann.json')}: no such file; a 3D sample needs its annotation"
-            )
-        group = self.group(draw)
-        tags = self.crop_tags[group] if self.crop_tags else self.groups[group]
-        return group, self._crop(_union(sample, sample.size, tags), sample.size, draw)
 
 
 def tag_caption(sample: Sample, tag: str) -> str:
@@ -340,6 +372,11 @@ def filter_caption(text: str) -> str:
 
 def _union(sample: Sample, size: tuple[int, int], tags: Collection[str]) -> Box:
     return union_box((sample.boxes[tag] for tag in tags if tag in sample.boxes), *size)
+
+
+def _whole(size: tuple[int, int]) -> Box:
+    height, width = size
+    return 0, 0, width, height
 
 
 def _argb(rgba: np.ndarray, out: Tensor | None = None) -> Tensor:

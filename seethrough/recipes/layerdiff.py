@@ -296,6 +296,9 @@ class Decompose(Stage):
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
     """What the UNet predicts."""
 
+    head_pass: Literal["crop", "page"] = "crop"
+    """Whether the head's layers come from an enlarged crop around the head, or from the page."""
+
     sampler: Sampler = Sampler()
     """Sampler."""
 

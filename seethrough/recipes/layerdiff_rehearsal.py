@@ -6,7 +6,6 @@ transparent VAE, and an SDXL-shaped base.
 
 from typing import TypeVar
 
-from seethrough.data.tags import BODY_GROUP, HEAD_GROUP
 from seethrough.recipe import Experiment, Output, Source, change, evolve, recipe
 from seethrough.recipes.characters import Characters
 from seethrough.recipes.layerdiff import (
@@ -32,7 +31,6 @@ TRANSPARENT_VAE: Source = Output("vae", "transparent_vae")
 BASE: Source = Output("base", "base")
 
 SIDE = 64
-GROUPS = (BODY_GROUP, HEAD_GROUP)
 
 StageT = TypeVar("StageT", LayerDiff2DTrain, LayerDiff3DTrain)
 
@@ -64,8 +62,7 @@ class LayerDiffRehearsal(Experiment):
             page_probability=0.3,
             random_pad=0.0,
             random_flip=0.5,
-            size_groups=GROUPS,
-            own_box=False,
+            whole_page=True,
         ),
         loss=change(TransparentVaeLoss, kl=1e-3, identity=0.0),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
@@ -119,11 +116,6 @@ def rehearse(chain: LayerDiff3DChain) -> LayerDiffRehearsal:
                 transparent_vae=TRANSPARENT_VAE,
                 unet=None,
             ),
-            data=evolve(
-                chain.train_2d.data,
-                size_groups=GROUPS,
-                own_box=False,
-            ),
         ),
         steps=1500,
         batch=32,
@@ -149,6 +141,7 @@ def rehearse(chain: LayerDiff3DChain) -> LayerDiffRehearsal:
             pages=TEST_LIST,
             known=TRAIN_LIST,
             resolution=SIDE,
+            head_pass="page",
             sampler=evolve(chain.decompose.sampler, steps=10),
             precision="fp32",
             pages_at_once=16,
@@ -169,6 +162,7 @@ def _shrink(stage: StageT, steps: int, batch: int, lr: float) -> StageT:
             sources=((TRAIN_LIST, 1),),
             global_batch=batch,
             target_size=SIDE,
+            whole_page=True,
             random_pad=0.0,
             random_flip=0.0,
             cache_latents=True,

@@ -1,22 +1,18 @@
 """Latents of layers and pages from the frozen autoencoder, kept on disk when that pays."""
 
 import hashlib
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from seethrough.data.draws import Draw
-from seethrough.data.layerdiff import LayerDataset
+from seethrough.data.layerdiff import PAGE, LayerDataset
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import load_model, open_base
 from seethrough.recipes.layerdiff import Objective
@@ -24,8 +20,6 @@ from seethrough.tasks.task import Batch
 
 LAYERDIFFUSE_ENCODER = "ld_diffusers_sdxl_vae_transparent_encoder.safetensors"
 LAYERDIFFUSE_DECODER = "ld_diffusers_sdxl_vae_transparent_decoder.safetensors"
-
-_NOT_STORED = ("draw", "store_path", "layer", "layers", "page")
 
 
 def load_transparent_vae(folder: Path) -> TransparentVAE:
@@ -63,7 +57,7 @@ class LatentEncoder:
         self.use_offset = objective.offset_probability > 0
         self.use_noise = objective.posterior == "sample"
         self.offset_probability = objective.offset_probability
-        self._empty: dict[tuple[int, ...], Tensor] = {}
+        self._empty: dict[int, Tensor] = {}
 
     @torch.no_grad()
     def posterior(self, argb: Tensor) -> Tensor:
@@ -79,20 +73,11 @@ class LatentEncoder:
                 parts.append(self.transparent_vae.offset(argb[None].float()))
             return torch.cat(parts)
 
-    def pictures(self, argb: Tensor, present: Sequence[bool]) -> Tensor:
-        """Posteriors of (P, 4, H, W) pictures, (P, parts, C, h, w); absent ones are computed once.
-
-        The picture of an absent layer is all zero.
-        """
-        size = tuple(argb.shape[1:])
-        if not all(present) and size not in self._empty:
-            self._empty[size] = self.posterior(torch.zeros_like(argb[0]))
-        return torch.stack(
-            [
-                self.posterior(picture) if there else self._empty[size]
-                for picture, there in zip(argb, present, strict=True)
-            ]
-        )
+    def empty(self, size: int) -> Tensor:
+        """Posterior of an absent layer, all zero, of `size` px; computed once."""
+        if size not in self._empty:
+            self._empty[size] = self.posterior(torch.zeros(4, size, size, device=self.vae.device))
+        return self._empty[size]
 
     def sample(self, posterior: Tensor, draw: Draw) -> Tensor:
         """Scaled latents (P, C, h, w) of the posteriors of one sample's pictures.
@@ -121,10 +106,10 @@ def encoder_fingerprint(encoder: LatentEncoder) -> str:
 
 
 class LatentStore:
-    """Posteriors on disk, one file an item.
+    """Posteriors on disk, one file a picture.
 
-    The key holds the bytes of the sample's files, every choice of tag, crop and mirroring, the
-    dataset's options, and the weights of the encoder, so nothing here can go stale.
+    The key holds the bytes of the sample's files, the tag, the crop and the dataset's options,
+    and the weights of the encoder, so nothing here can go stale.
     """
 
     def __init__(self, folder: Path, encoder_fingerprint: str) -> None:
@@ -132,33 +117,31 @@ class LatentStore:
         self.encoder_fingerprint = encoder_fingerprint
 
     def path(self, key: str) -> Path:
-        """Where the item of a key lies."""
+        """Where the picture of a key lies."""
         text = f"{self.encoder_fingerprint}/{key}"
         name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
 
-    def read(self, path: Path) -> Batch:
-        """The item without its pictures, with `posterior` (P, parts, C, h, w)."""
-        with safe_open(path, framework="pt") as file:
-            plain: dict[str, Any] = json.loads(file.metadata()["item"])
-            return {**plain, **{name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    def read(self, path: Path) -> Tensor:
+        """The posterior, (parts, C, h, w)."""
+        return load_file(path)["posterior"]
 
-    def write(self, path: Path, posterior: Tensor, item: Batch) -> None:
-        """Store an item, atomically; its pictures are left out."""
-        kept = {key: value for key, value in item.items() if key not in _NOT_STORED}
-        tensors = {key: value.cpu() for key, value in kept.items() if isinstance(value, Tensor)}
-        plain = {key: value for key, value in kept.items() if key not in tensors}
+    def write(self, path: Path, posterior: Tensor) -> None:
+        """Store a posterior, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        tensors["posterior"] = posterior.cpu().contiguous()
-        save_file(tensors, partial, {"item": json.dumps(plain)})
+        save_file({"posterior": posterior.cpu().contiguous()}, partial)
         os.replace(partial, path)
 
 
-class StoredLatents(Dataset[Batch]):
-    """Items from the store where they lie there, pictures with `store_path` where they don't."""
+class PictureItems(Dataset[Batch]):
+    """Items for the tasks: by name the pictures to encode, or posteriors where they are stored.
 
-    def __init__(self, dataset: LayerDataset, store: LatentStore) -> None:
+    An item is what the dataset describes, with `pictures` {name: (4, T, T)}, `posteriors`
+    {name: (parts, C, h, w)} and, with a store, `places` {name: path} of the pictures.
+    """
+
+    def __init__(self, dataset: LayerDataset, store: LatentStore | None) -> None:
         self.dataset = dataset
         self.store = store
         self._hashes: dict[int, str] = {}
@@ -167,11 +150,24 @@ class StoredLatents(Dataset[Batch]):
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> Batch:
-        if draw.sample not in self._hashes:
-            self._hashes[draw.sample] = self.dataset.sample(draw.sample).bytes_hash()
-        options = self.dataset.options()
-        key = f"{self._hashes[draw.sample]} {self.dataset.variant(draw)!r} {options!r}"
-        path = self.store.path(key)
-        if path.exists():
-            return {**self.store.read(path), "draw": draw}
-        return {**self.dataset[draw], "store_path": path}
+        item = self.dataset.describe(draw)
+        pictures: dict[str, Tensor] = {}
+        posteriors: dict[str, Tensor] = {}
+        places: dict[str, Path] = {}
+        for name in [*item["frames"], PAGE]:
+            if name is None:
+                continue
+            if self.store is not None:
+                key = f"{self._hash(draw.sample)} {self.dataset.picture_key(draw, name)}"
+                place = self.store.path(key)
+                if place.exists():
+                    posteriors[name] = self.store.read(place)
+                    continue
+                places[name] = place
+            pictures[name] = self.dataset.picture(draw, name)
+        return {**item, "pictures": pictures, "posteriors": posteriors, "places": places}
+
+    def _hash(self, row: int) -> str:
+        if row not in self._hashes:
+            self._hashes[row] = self.dataset.sample(row).bytes_hash()
+        return self._hashes[row]

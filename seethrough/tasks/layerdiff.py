@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
-from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.layerdiff import PAGE, LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.models.checkpoints import open_base
 from seethrough.models.text_table import TextTable, encode_captions
@@ -18,7 +18,7 @@ from seethrough.tasks.diffusion import Diffusion, with_probability
 from seethrough.tasks.latents import (
     LatentEncoder,
     LatentStore,
-    StoredLatents,
+    PictureItems,
     encoder_fingerprint,
     load_transparent_vae,
     load_vae,
@@ -55,8 +55,8 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
     def make_dataset(self) -> LayerDiff2DDataset | LayerDiff3DDataset:
         """The family's dataset of pictures."""
 
-    def dataset(self) -> LayerDiff2DDataset | LayerDiff3DDataset | StoredLatents:
-        return self.layers if self.store is None else StoredLatents(self.layers, self.store)
+    def dataset(self) -> PictureItems:
+        return PictureItems(self.layers, self.store)
 
     def prepare(self, model: nn.Module) -> None:
         device = next(model.parameters()).device
@@ -66,27 +66,26 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
 
     def collate(self, items: list[Batch]) -> Batch:
         """Items stay apart: some hold pictures and some latents, and groups differ in frames."""
-        for item in items:
-            if "present" in item:
-                # A plain list: reading it later doesn't wait for the device.
-                item["absent"] = [not there for there in item.pop("present").tolist()]
         return {"draw": [item["draw"] for item in items], "items": items}
 
-    def latents(self, item: Batch, pictures: str) -> Tensor:
-        """Scaled latents (P + 1, C, h, w) of an item's layers, the page's last.
+    def latents(self, item: Batch) -> Tensor:
+        """Scaled latents (F + 1, C, h, w) of an item's frames, the page's last.
 
-        `pictures` names the layers' tensor; latents from the store are used where the item has
-        them, and put there where it has a place for them.
+        What was encoded here goes to the store, if there is one.
         """
-        posterior = item.get("posterior")
-        if posterior is None:
-            layers: Tensor = item[pictures]
-            stacked = torch.cat([layers.view(-1, *layers.shape[-3:]), item["page"][None]])
-            absent = item["absent"] if "absent" in item else [False] * (len(stacked) - 1)
-            posterior = self.encoder.pictures(stacked, [*(not gone for gone in absent), True])
-            if "store_path" in item and self.store is not None:
-                self.store.write(item["store_path"], posterior, item)
-        return self.encoder.sample(posterior, item["draw"])
+        posteriors: dict[str, Tensor] = dict(item["posteriors"])
+        for name, picture in item["pictures"].items():
+            posteriors[name] = self.encoder.posterior(picture)
+            if self.store is not None:
+                self.store.write(item["places"][name], posteriors[name])
+        size = self.stage.data.target_size
+        stacked = torch.stack(
+            [
+                self.encoder.empty(size) if name is None else posteriors[name]
+                for name in [*item["frames"], PAGE]
+            ]
+        )
+        return self.encoder.sample(stacked, item["draw"])
 
     def text_conditions(
         self, captions: Sequence[Sequence[str]], draws: Sequence[Draw], side: int

@@ -33,6 +33,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
             layer_alpha=data.layer_alpha,
             target_size_groups=data.size_groups,
             own_box=data.own_box,
+            whole_page=data.whole_page,
             load_objects=data.load_objects,
         )
 
@@ -58,7 +59,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         draws: list[Draw] = batch["draw"]
-        pairs = torch.stack([self.latents(item, "layer") for item in batch["items"]])
+        pairs = torch.stack([self.latents(item) for item in batch["items"]])
         latents, page = pairs[:, 0], pairs[:, 1]
         noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
         timesteps = self.diffusion.timesteps(draws, latents.device)
@@ -84,8 +85,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         device = next(model.parameters()).device
         shown: list[torch.Tensor] = []
         for draw, item in zip(draws, items, strict=True):
-            page = self.encoder.pictures(item["page"][None].to(device), [True])[:, 0]
-            page = page * self.encoder.scale
+            page = self.encoder.posterior(item["page"].to(device))[:1] * self.encoder.scale
             hidden, conditions = self.text_conditions(
                 [[item["caption"]]], [draw], self.stage.data.target_size
             )

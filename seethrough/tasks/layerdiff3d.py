@@ -31,6 +31,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
             random_pad_prob=data.random_pad,
             layer_alpha=data.layer_alpha,
             groups=data.groups,
+            whole_page=data.whole_page,
             global_batch=data.global_batch,
             ngroup_iters=data.ngroup_iters,
         )
@@ -53,8 +54,8 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
 
     def _frame_weights(self, item: Batch) -> Tensor:
         """Weight of each frame, (F,) float32 on the host."""
-        absent = torch.tensor(item["absent"], dtype=torch.float32)
-        return 1.0 - absent * (1.0 - self.stage.objective.absent_weight)
+        absent = self.stage.objective.absent_weight
+        return torch.tensor([absent if name is None else 1.0 for name in item["frames"]])
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         by_group: dict[int, list[Batch]] = defaultdict(list)
@@ -68,7 +69,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
 
     def _group_loss(self, model: nn.Module, group_index: int, items: list[Batch]) -> Tensor:
         draws: list[Draw] = [item["draw"] for item in items]
-        stacked = torch.stack([self.latents(item, "layers") for item in items])
+        stacked = torch.stack([self.latents(item) for item in items])
         latents, page = stacked[:, :-1], stacked[:, -1:]
         noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
         timesteps = self.diffusion.timesteps(draws, latents.device)

@@ -15,6 +15,7 @@ from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import (
     CharacterCrop,
     Crop,
+    LayerDataset,
     LayerDiff2DDataset,
     LayerDiff3DDataset,
     filter_caption,
@@ -39,6 +40,12 @@ PARITY_BOXES = {
 
 def at(index: int, sample: int = 0, step: int = 0) -> Draw:
     return Draw(seed=0, stage="train", step=step, index=index, sample=sample)
+
+
+def variant(dataset: LayerDataset, draw: Draw) -> tuple[str | int, Crop | CharacterCrop]:
+    """What a draw chose: the tag in 2D, the group in 3D, and the crop."""
+    item = dataset.describe(draw)
+    return item.get("group_index", item["frames"][0]), dataset.crop(draw)
 
 
 def parity_sample(folder: Path) -> Path:
@@ -126,7 +133,7 @@ def test_frames_are_the_layers_at_the_union_box(tmp_path: Path):
     present = [tag for tag in BODY_GROUP if tag in sample.boxes]
     corners = np.array([sample.boxes[tag] for tag in present])
     box = (*corners[:, :2].min(0).tolist(), *corners[:, 2:].max(0).tolist())
-    assert dataset.variant(at(0)) == (0, Crop(box, False))
+    assert variant(dataset, at(0)) == (0, Crop(box, False))
     item = dataset[at(0)]
     assert len(present) == 2
     for tag in present:
@@ -178,8 +185,8 @@ def test_sample_without_the_group_is_the_whole_page_and_absent_frames(tmp_path: 
 def test_crop_tags_choose_the_box(tmp_path: Path):
     source = parity_sample(tmp_path)
     dataset = dataset_3d(source, crop_tags=(("topwear",), ("head", "topwear")))
-    assert dataset.variant(at(0)) == (0, Crop(PARITY_BOXES["topwear"], False))
-    assert dataset.variant(at(1)) == (1, Crop((6, 2, 24, 25), False))
+    assert variant(dataset, at(0)) == (0, Crop(PARITY_BOXES["topwear"], False))
+    assert variant(dataset, at(1)) == (1, Crop((6, 2, 24, 25), False))
     with pytest.raises(InputError, match="1 entries for 2 groups"):
         dataset_3d(source, crop_tags=(("topwear",),))
 
@@ -205,7 +212,7 @@ def test_2d_item_shapes_ranges_and_names(tmp_path: Path):
 
 def test_tag_and_crop_box_are_chosen_uniformly(tmp_path: Path):
     dataset = dataset_2d(parity_sample(tmp_path), target_size_groups=LayerData().size_groups)
-    variants = [dataset.variant(at(index)) for index in range(1200)]
+    variants = [variant(dataset, at(index)) for index in range(1200)]
     tags = Counter(tag for tag, _ in variants)
     assert tags.keys() == PARITY_BOXES.keys() and min(tags.values()) > 240
     boxes = Counter(crop.box for tag, crop in variants if tag == "face" and isinstance(crop, Crop))
@@ -218,35 +225,50 @@ def test_tag_and_crop_box_are_chosen_uniformly(tmp_path: Path):
 def test_own_box_can_be_left_out_where_a_group_gives_another(tmp_path: Path):
     source = parity_sample(tmp_path)
     dataset = dataset_2d(source, target_size_groups=(("head", "face"),), own_box=False)
-    crops = dict(dataset.variant(at(index)) for index in range(60))
+    crops = dict(variant(dataset, at(index)) for index in range(60))
     assert crops["face"] == Crop(PARITY_BOXES["head"], False)
     assert crops["topwear"] == Crop(PARITY_BOXES["topwear"], False)
 
 
-def test_options_tell_apart_what_variants_do_not(tmp_path: Path):
+def test_a_picture_key_tells_pictures_apart(tmp_path: Path):
     source = parity_sample(tmp_path)
     made = [
-        dataset_2d(source),
-        dataset_2d(source, target_size=32),
-        dataset_2d(source, bleeding=False),
-        dataset_2d(source, page_background=False),
+        dataset_2d(source, whole_page=True),
+        dataset_2d(source, target_size=32, whole_page=True),
+        dataset_2d(source, bleeding=False, whole_page=True),
+        dataset_2d(source, page_background=False, whole_page=True),
+        dataset_2d(source, whole_page=True, random_flip=1.0),
         dataset_3d(source),
-        dataset_3d(source, groups=TAG_GROUPS[::-1]),
     ]
-    assert len({dataset.options() for dataset in made}) == len(made)
-    assert dataset_2d(source, **AUGMENTED).options() == made[0].options()
+    keys = {dataset.picture_key(at(0), "face") for dataset in made}
+    assert len(keys) == len(made)
+    assert made[0].picture_key(at(0), "page") not in keys
+
+
+def test_2d_and_3d_share_the_keys_and_the_bytes_of_equal_pictures(tmp_path: Path):
+    source = parity_sample(tmp_path)
+    flat, deep = dataset_2d(source, whole_page=True), dataset_3d(source, whole_page=True)
+    for name in ("topwear", "page"):
+        assert flat.picture_key(at(0), name) == deep.picture_key(at(3), name)
+        assert torch.equal(flat.picture(at(0), name), deep.picture(at(3), name))
+
+
+@pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
+def test_whole_page_is_the_crop_of_every_draw(tmp_path: Path, make):
+    dataset = make(parity_sample(tmp_path), whole_page=True)
+    assert {dataset.crop(at(index)) for index in range(20)} == {Crop((0, 0, 30, 40), False)}
 
 
 def test_tags_can_be_limited(tmp_path: Path):
     source = two_samples(tmp_path)
     draws = [at(index, sample=1) for index in range(60)]
-    everything = {dataset_2d(source).variant(d)[0] for d in draws}
+    everything = {variant(dataset_2d(source), d)[0] for d in draws}
     assert everything == {"wings", "legwear", "footwear", "objects"}
-    assert {dataset_2d(source, load_objects=False).variant(d)[0] for d in draws} == (
+    assert {variant(dataset_2d(source, load_objects=False), d)[0] for d in draws} == (
         everything - {"objects"}
     )
     limited = dataset_2d(source, tag_list=("face", "wings"))
-    assert {limited.variant(d)[0] for d in draws} == {"wings"}
+    assert {variant(limited, d)[0] for d in draws} == {"wings"}
     assert limited.captions() == ["", "face", LEGWEAR_WITH_FOOTWEAR, "wings"]
 
 
@@ -287,7 +309,7 @@ def test_sample_without_layers_is_the_whole_character(tmp_path: Path):
     page[4:14, 3:9] = (10, 200, 30, 255)
     write_png(tmp_path / "p.png", page)
     dataset = dataset_2d(tmp_path / "p.png", target_size=10, bleeding=False)
-    assert dataset.variant(at(0)) == ("", CharacterCrop(None, False))
+    assert variant(dataset, at(0)) == ("", CharacterCrop(None, False))
     item = dataset[at(0)]
     assert item["caption"] == "" and item["name"] == "p"
     alpha = np.zeros((10, 10), np.float32)
@@ -319,29 +341,29 @@ def test_an_item_is_a_function_of_its_draw(tmp_path: Path, make):
 
 
 @pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
-def test_equal_variants_make_equal_pictures(tmp_path: Path, make):
+def test_equal_choices_make_equal_pictures(tmp_path: Path, make):
     dataset = make(parity_sample(tmp_path), random_flip=0.5)
     seen: dict[object, torch.Tensor] = {}
     for index in range(40):
         item = pictures(dataset[at(index)])
-        assert torch.equal(seen.setdefault(dataset.variant(at(index)), item), item)
+        assert torch.equal(seen.setdefault(variant(dataset, at(index)), item), item)
     assert len(seen) == (2 * len(PARITY_BOXES) if make is dataset_2d else 4)
 
 
 @pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
 def test_without_augmentation_only_tag_or_group_varies(tmp_path: Path, make):
     dataset = make(parity_sample(tmp_path))
-    variants = {dataset.variant(at(index, step=step)) for index in range(20) for step in range(3)}
+    variants = {variant(dataset, at(index, step=step)) for index in range(20) for step in range(3)}
     assert len(variants) == len({what for what, _ in variants})
 
 
 @pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
-def test_variant_decodes_no_picture(tmp_path: Path, make):
+def test_choosing_decodes_no_picture(tmp_path: Path, make):
     dataset = make(two_samples(tmp_path), **AUGMENTED)
-    before = [dataset.variant(at(index, sample=index % 2)) for index in range(10)]
+    before = [variant(dataset, at(index, sample=index % 2)) for index in range(10)]
     for path in tmp_path.glob("*.png"):
         path.write_bytes(b"no picture")
-    assert [dataset.variant(at(index, sample=index % 2)) for index in range(10)] == before
+    assert [variant(dataset, at(index, sample=index % 2)) for index in range(10)] == before
 
 
 @pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
@@ -350,9 +372,9 @@ def test_augmentation_has_its_rates_and_reaches_the_edges(tmp_path: Path, make):
     plain = make(parity_sample(tmp_path))
     # Steps of one index, so that the group stays the same.
     draws = [at(0, step=step) for step in range(600)]
-    crops = [dataset.variant(draw)[1] for draw in draws]
+    crops = [variant(dataset, draw)[1] for draw in draws]
     assert 110 < sum(crop.flip for crop in crops) < 190
-    grown = [c.box != plain.variant(d)[1].box for c, d in zip(crops, draws, strict=True)]
+    grown = [c.box != variant(plain, d)[1].box for c, d in zip(crops, draws, strict=True)]
     assert 400 < sum(grown) < 480
     boxes = np.array([crop.box for crop in crops])
     assert boxes.min(0)[:2].tolist() == [0, 0] and boxes.max(0)[2:].tolist() == [30, 40]
