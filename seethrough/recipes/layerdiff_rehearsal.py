@@ -68,8 +68,8 @@ class LayerDiffRehearsal(Experiment):
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
         schedule=change(
             Schedule,
-            max_steps=1000,
-            warmup_steps=100,
+            max_steps=700,
+            warmup_steps=70,
             floor=0.02,
             checkpoint_every=500,
             keep_checkpoints=1,
@@ -117,7 +117,7 @@ def rehearse(chain: LayerDiff3DChain) -> LayerDiffRehearsal:
                 unet=None,
             ),
         ),
-        steps=1500,
+        steps=1000,
         batch=32,
         lr=1e-3,
     )
@@ -126,8 +126,8 @@ def rehearse(chain: LayerDiff3DChain) -> LayerDiffRehearsal:
             chain.train_3d,
             model=evolve(chain.train_3d.model, base=BASE, transparent_vae=TRANSPARENT_VAE),
         ),
-        steps=500,
-        batch=8,
+        steps=300,
+        batch=4,
         lr=5e-4,
     )
     return LayerDiffRehearsal(

@@ -33,5 +33,8 @@ class SmallBase(Stage):
     text_widths: tuple[PositiveInt, PositiveInt] = (32, 32)
     """Widths of the two text encoders."""
 
+    text_length: PositiveInt = 16
+    """Tokens a caption is padded to (77 in SDXL): tags are short, and each token costs."""
+
     seed: int = 3
     """Seed of all weights that are not given."""

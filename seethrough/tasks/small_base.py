@@ -20,6 +20,7 @@ def small_base_stage(stage: SmallBase, context: StageContext) -> StageResult:
         attention_heads=stage.heads,
         norm_num_groups=stage.norm_groups,
         text_widths=stage.text_widths,
+        text_length=stage.text_length,
     )
     context.report(f"{context.name}: stands in for a pretrained base: {folder}")
     return StageResult({"base": folder})
