@@ -153,12 +153,14 @@ def _normal(arguments: list[str]) -> list[str]:
 
 
 def _run(command: Command) -> None:
-    draft = load(command.file).override(command.flags)
+    draft = load(command.file)
+    if command.verb == "rehearse" or "rehearse" in command.options:
+        # The rule sets many values: flags come after it, or it would undo them in silence.
+        draft = draft.rehearsal()
+    draft = draft.override(command.flags)
     if "save_as" in command.options:
         draft = save_as(draft, command.options["save_as"])
         print(f"saved {command.options['save_as']}")
-    if command.verb == "rehearse" or "rehearse" in command.options:
-        draft = draft.rehearsal()
     actions: dict[str, Callable[[Draft, Command], None]] = {
         "run": _stages, "rehearse": _stages, "plan": _plan, "show": _show, "diff": _diff,
         "adopt": _adopt,

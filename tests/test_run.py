@@ -46,6 +46,15 @@ def test_show_prints_the_flag_that_set_a_value(capsys: pytest.CaptureFixture[str
     assert line.split()[1:] == ["2e-05", "--first.optim.lr", "(command", "line)"]
 
 
+def test_flags_of_a_rehearsal_are_set_after_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["experiments/layerdiff3d_v3.py", "show", "--rehearse", "--vae.seed=9"]
+    assert main([*arguments, "--train_2d.schedule.max_steps=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    steps = next(line for line in lines if line.startswith("train_2d.schedule.max_steps"))
+    assert steps.split()[1:3] == ["3", "--train_2d.schedule.max_steps"]
+    assert any(line.startswith("vae.seed") and " 9 " in line for line in lines)
+
+
 def test_show_of_the_rehearsal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tests/recipe/chain.py", "show", "--rehearse"]) == 0
     out = capsys.readouterr().out
