@@ -48,10 +48,10 @@ def test_show_prints_the_flag_that_set_a_value(capsys: pytest.CaptureFixture[str
 
 def test_flags_of_a_rehearsal_are_set_after_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["experiments/layerdiff3d_v3.py", "show", "--rehearse", "--vae.seed=9"]
-    assert main([*arguments, "--train_2d.schedule.max_steps=3"]) == 0
+    assert main([*arguments, "--train_2d.schedule.max_steps=777"]) == 0
     lines = capsys.readouterr().out.splitlines()
     steps = next(line for line in lines if line.startswith("train_2d.schedule.max_steps"))
-    assert steps.split()[1:3] == ["3", "--train_2d.schedule.max_steps"]
+    assert steps.split()[1:3] == ["777", "--train_2d.schedule.max_steps"]
     assert any(line.startswith("vae.seed") and " 9 " in line for line in lines)
 
 
