@@ -22,6 +22,8 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from seethrough.data.crops import fit_layer, fit_page
 from seethrough.data.layout import Box, Sample
+from seethrough.data.tags import HEAD
+from seethrough.inference.composite import flatten
 
 Image8 = npt.NDArray[np.uint8]
 """(H, W, 4) straight RGBA."""
@@ -79,6 +81,28 @@ def load_truth(sample: Sample, tags: Sequence[str], resolution: int) -> Truth:
 def _fit_mask(mask: Mask, whole: Box, resolution: int) -> Mask:
     levels = np.where(mask[..., None], np.uint8(255), np.uint8(0))
     return fit_page(levels, whole, resolution, flip=False).reshape(resolution, resolution) > 127
+
+
+def true_layers_difference(sample: Sample) -> float:
+    """Largest difference of a sample's own layers over each other and its page.
+
+    Of premultiplied colour in levels of 255, where the character covers the page wholly. The
+    layers are ordered by their median depth; `head` repeats its parts and is left out.
+    """
+    page = sample.page()
+    found: list[tuple[float, Image8]] = []
+    for tag in sorted(sample.boxes.keys() - {HEAD}):
+        layer, depth = sample.layer(tag), sample.depth(tag)
+        order = float(np.median(depth[depth > 0])) if (depth > 0).any() else 0.0
+        canvas = np.zeros_like(page)
+        x1, y1, x2, y2 = sample.boxes[tag]
+        canvas[y1:y2, x1:x2] = layer
+        found.append((order, canvas))
+    layers = [layer for _, layer in sorted(found, key=lambda pair: pair[0])]
+    flat = flatten(layers, page.shape[:2]).straight()
+    solid = page[..., 3] == 255
+    difference = np.abs(_premultiplied(flat) - _premultiplied(page))[solid]
+    return float(difference.max() * 255) if solid.any() else 0.0
 
 
 def score_layer(predicted: Image8 | None, true: Image8, visible: Mask) -> dict[str, float]:

@@ -287,7 +287,9 @@ class Decompose(Stage):
     known: Source | None = None
     """Sample list of training characters for the baselines; none leaves the baselines out."""
 
-    big_tags: tuple[str, ...] = ("front hair", "back hair", "headwear", "face", "topwear")
+    big_tags: tuple[str, ...] = (
+        "front hair", "back hair", "headwear", "face", "neck", "topwear", "eyewear",
+    )  # fmt: skip
     """Tags whose mean is reported beside the mean of all."""
 
     resolution: PositiveInt = 1280

@@ -31,6 +31,7 @@ from seethrough.metrics.layers import (
     Truth,
     load_truth,
     score_character,
+    true_layers_difference,
 )
 from seethrough.metrics.table import comparison_table
 from seethrough.models import UNetFrameConditionModel
@@ -77,12 +78,18 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
     known = [page for page in pages if page.truth is not None]
     systems: dict[str, LayerScores] = {}
     scores: dict[str, CharacterScores] = {}
+    difference = 0.0
     if known:
         systems, scores = _measure(stage, context, models, options, known)
         (context.directory / "scores.json").write_text(
             json.dumps({name: attrs.asdict(value) for name, value in systems.items()}, indent=1)
         )
         context.report(comparison_table(systems))
+        difference = max(true_layers_difference(page.sample) for page in known)
+        context.report(
+            f"{context.name}: true layers over each other differ from their page by at most "
+            f"{difference:.2f} of 255"
+        )
     report = context.directory / "report.html"
     _report(report, stage, pages, systems, scores)
     context.report(f"{context.name}: {report}")
@@ -92,6 +99,8 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         for measure, value in result.overall.items()
         if value is not None
     }
+    if known:
+        metrics["true_layers_difference"] = difference
     return StageResult({"layers": layers_folder, "report": report}, metrics)
 
 
