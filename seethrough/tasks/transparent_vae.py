@@ -124,8 +124,10 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         alpha, rgb = argb[:, :1], argb[:, 1:]
         alpha_out, rgb_out = out["argb"][:, :1], out["argb"][:, 1:]
         base = (2 * rgb - 1) * alpha
-        overlap = (alpha * alpha_out).sum((1, 2, 3))
-        areas = alpha.sum((1, 2, 3)) + alpha_out.clamp(0, 1).sum((1, 2, 3))
+        # Within [0, 1]: beyond it, overlap would be rewarded without bound.
+        bounded = alpha_out.clamp(0, 1)
+        overlap = (alpha * bounded).sum((1, 2, 3))
+        areas = alpha.sum((1, 2, 3)) + bounded.sum((1, 2, 3))
         covered = alpha.mean((1, 2, 3)).clamp_min(1e-3)
         variance = out["std"] ** 2
         terms = {
