@@ -24,7 +24,7 @@ from seethrough.inference.composite import DRAWING_ORDER
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import empty_model, load_model, read_config, read_state_dict
 from seethrough.recipe import Hub, Resolved, flatten, identity_values, load, tracked_reads
-from seethrough.recipes.layerdiff_rehearsal import LayerDiffRehearsal
+from seethrough.recipes.layerdiff_rehearsal import LayerDiff3DRehearsal
 
 EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "layerdiff3d_v3.py"
 TRAINED = ("vae", "train_2d", "train_3d")
@@ -333,7 +333,7 @@ def test_the_plan_says_that_small_bases_stand_in(rehearsed: Rehearsed) -> None:
 
 def test_every_field_of_the_twin_is_read(rehearsed: Rehearsed) -> None:
     experiment = rehearsed.resolved.experiment
-    assert isinstance(experiment, LayerDiffRehearsal)
+    assert isinstance(experiment, LayerDiff3DRehearsal)
     # The stages themselves the language hands to the engine by name.
     fields = set(flatten(experiment)) - set(rehearsed.resolved.stages)
     unread = {path for path in fields if path not in rehearsed.reads}

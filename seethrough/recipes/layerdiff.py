@@ -324,6 +324,12 @@ class LayerDiff2DChain(Experiment):
     train_2d: LayerDiff2DTrain = LayerDiff2DTrain()
     """Trains the 2D UNet."""
 
+    def rehearsal(self) -> Experiment:
+        # The rule names the classes of this file.
+        from seethrough.recipes.layerdiff_rehearsal import rehearse_2d
+
+        return rehearse_2d(self)
+
 
 @recipe
 class LayerDiff3DChain(Experiment):
@@ -353,6 +359,6 @@ class LayerDiff3DChain(Experiment):
 
     def rehearsal(self) -> Experiment:
         # The rule names the classes of this file.
-        from seethrough.recipes.layerdiff_rehearsal import rehearse
+        from seethrough.recipes.layerdiff_rehearsal import rehearse_3d
 
-        return rehearse(self)
+        return rehearse_3d(self)

@@ -11,6 +11,7 @@ from seethrough.recipes.characters import Characters
 from seethrough.recipes.layerdiff import (
     Decompose,
     Inflate,
+    LayerDiff2DChain,
     LayerDiff2DTrain,
     LayerDiff3DChain,
     LayerDiff3DTrain,
@@ -36,8 +37,8 @@ StageT = TypeVar("StageT", LayerDiff2DTrain, LayerDiff3DTrain)
 
 
 @recipe
-class LayerDiffRehearsal(Experiment):
-    """The twin: three stages that stand in for the hub, then the chain."""
+class StandIns(Experiment):
+    """Stages that make what a recipe takes from outside."""
 
     characters: Characters = Characters()
     """Draws the samples."""
@@ -91,8 +92,18 @@ class LayerDiffRehearsal(Experiment):
     base: SmallBase = SmallBase()
     """Makes the rest of a base around them."""
 
+
+@recipe
+class LayerDiff2DRehearsal(StandIns):
+    """The twin of 2D training."""
+
     train_2d: LayerDiff2DTrain = LayerDiff2DTrain()
     """The chain's 2D training."""
+
+
+@recipe
+class LayerDiff3DRehearsal(LayerDiff2DRehearsal):
+    """The twin of the whole chain."""
 
     inflate: Inflate = Inflate()
     """The chain's conversion."""
@@ -104,36 +115,21 @@ class LayerDiffRehearsal(Experiment):
     """The chain's decomposition, of characters not trained on."""
 
 
-def rehearse(chain: LayerDiff3DChain) -> LayerDiffRehearsal:
-    """The rule: sources from the stages in front, smaller pictures, fewer steps, one process."""
-    train_2d = _shrink(
-        evolve(
-            chain.train_2d,
-            model=evolve(
-                chain.train_2d.model,
-                base=BASE,
-                unet_delta=None,
-                transparent_vae=TRANSPARENT_VAE,
-                unet=None,
-            ),
-        ),
-        steps=1000,
-        batch=32,
-        lr=1e-3,
+def rehearse_2d(chain: LayerDiff2DChain) -> LayerDiff2DRehearsal:
+    """The rule for 2D training alone."""
+    return LayerDiff2DRehearsal(train_2d=_shrink_2d(chain.train_2d))
+
+
+def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
+    """The rule: sources from the stages in front, smaller pictures, fewer steps, one machine."""
+    train_3d = evolve(
+        chain.train_3d,
+        model=evolve(chain.train_3d.model, base=BASE, transparent_vae=TRANSPARENT_VAE),
     )
-    train_3d = _shrink(
-        evolve(
-            chain.train_3d,
-            model=evolve(chain.train_3d.model, base=BASE, transparent_vae=TRANSPARENT_VAE),
-        ),
-        steps=300,
-        batch=4,
-        lr=5e-4,
-    )
-    return LayerDiffRehearsal(
-        train_2d=train_2d,
+    return LayerDiff3DRehearsal(
+        train_2d=_shrink_2d(chain.train_2d),
         inflate=chain.inflate,
-        train_3d=train_3d,
+        train_3d=_shrink(train_3d, steps=300, batch=4, lr_factor=12.5),
         decompose=evolve(
             chain.decompose,
             base=BASE,
@@ -150,10 +146,18 @@ def rehearse(chain: LayerDiff3DChain) -> LayerDiffRehearsal:
     )
 
 
-def _shrink(stage: StageT, steps: int, batch: int, lr: float) -> StageT:
-    """One process on the CPU, small batches and pictures, `steps` steps, averaged weights.
+def _shrink_2d(stage: LayerDiff2DTrain) -> LayerDiff2DTrain:
+    model = evolve(
+        stage.model, base=BASE, unet_delta=None, transparent_vae=TRANSPARENT_VAE, unet=None
+    )
+    return _shrink(evolve(stage, model=model), steps=1000, batch=32, lr_factor=100 / 3)
 
-    Crops are fixed (no margins, no mirroring), so each picture is encoded once and kept.
+
+def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
+    """One machine's CPU, small batches and pictures, `steps` steps, averaged weights.
+
+    Pictures are whole pages, not mirrored, so each is encoded once and kept. Small networks
+    bear higher learning rates: a factor, so that an ablation of the rate stays one.
     """
     return evolve(
         stage,
@@ -168,7 +172,7 @@ def _shrink(stage: StageT, steps: int, batch: int, lr: float) -> StageT:
             cache_latents=True,
         ),
         objective=evolve(stage.objective, offset_probability=0.0, posterior="mean"),
-        optim=evolve(stage.optim, lr=lr, ema_decay=0.99, precision="fp32"),
+        optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.99, precision="fp32"),
         schedule=evolve(
             stage.schedule,
             max_steps=steps,
