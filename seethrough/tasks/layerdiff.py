@@ -87,20 +87,17 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         )
         return self.encoder.sample(stacked, item["draw"])
 
-    def text_conditions(
-        self, captions: Sequence[Sequence[str]], draws: Sequence[Draw], side: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Hidden states (B * F, 77, width), pooled embeddings and time ids of captions (B, F).
-
-        A sample whose draw says so gets the empty caption in all frames.
-        """
+    def dropped(self, captions: Sequence[list[str]], draws: Sequence[Draw]) -> list[list[str]]:
+        """Captions (B, F) as a step sees them: all empty where the sample's draw says so."""
         probability = self.stage.objective.empty_prompt_probability
-        dropped = with_probability(draws, "empty prompt", probability)
-        flat = [
-            "" if drop else caption
-            for row, drop in zip(captions, dropped, strict=True)
-            for caption in row
-        ]
+        drops = with_probability(draws, "empty prompt", probability)
+        return [[""] * len(row) if drop else row for row, drop in zip(captions, drops, strict=True)]
+
+    def text_conditions(
+        self, captions: Sequence[Sequence[str]], side: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Hidden states (B * F, 77, width), pooled embeddings and time ids of captions (B, F)."""
+        flat = [caption for row in captions for caption in row]
         rows = self.text.rows(flat).to(self.text.hidden.device, non_blocking=True)
         size = [float(side), float(side), 0.0, 0.0, float(side), float(side)]
         time_ids = torch.tensor([size], device=self.text.hidden.device)

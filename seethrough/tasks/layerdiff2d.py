@@ -64,8 +64,8 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
         timesteps = self.diffusion.timesteps(draws, latents.device)
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
-        captions = [[item["caption"]] for item in batch["items"]]
-        hidden, conditions = self.text_conditions(captions, draws, self.stage.data.target_size)
+        captions = self.dropped([[item["caption"]] for item in batch["items"]], draws)
+        hidden, conditions = self.text_conditions(captions, self.stage.data.target_size)
         prediction = model(
             torch.cat([noisy, page], dim=1),
             timesteps,
@@ -87,7 +87,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         for draw, item in zip(draws, items, strict=True):
             page = self.encoder.posterior(item["page"].to(device))[:1] * self.encoder.scale
             hidden, conditions = self.text_conditions(
-                [[item["caption"]]], [draw], self.stage.data.target_size
+                [[item["caption"]]], self.stage.data.target_size
             )
 
             def predict(

@@ -74,9 +74,8 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
         timesteps = self.diffusion.timesteps(draws, latents.device)
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
-        hidden, conditions = self.text_conditions(
-            [item["captions"] for item in items], draws, self.stage.data.target_size
-        )
+        captions = self.dropped([item["captions"] for item in items], draws)
+        hidden, conditions = self.text_conditions(captions, self.stage.data.target_size)
         prediction = model(
             torch.cat([noisy, page.expand_as(noisy)], dim=2),
             timesteps,
