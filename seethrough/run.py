@@ -3,6 +3,7 @@
 Imports neither torch nor anything that does, until a stage runs.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -80,9 +81,13 @@ def main(arguments: list[str] | None = None) -> int:
             print(_help([word for word in given if word not in ("--help", "-h")]))
         else:
             _run(parse(given))
+        sys.stdout.flush()
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # `| head` closed the pipe. Python would complain again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -134,3 +134,10 @@ def test_answers_take_half_a_second_of_cpu_and_no_torch(arguments: list[str]) ->
     assert [code for code, _, _ in runs] == [0] * 5
     assert [loaded for _, _, loaded in runs] == [[]] * 5
     assert statistics.median(seconds for _, seconds, _ in runs) <= 0.5
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m seethrough.run experiments/layerdiff3d_v3.py show | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout == "layerdiff3d_v3: LayerDiff3DV3\n"
+    assert done.stderr == ""
