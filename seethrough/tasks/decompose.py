@@ -73,8 +73,6 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         _write(result, sample, layers_folder, stage.resolution)
         for sample, result in zip(samples, _decompose(models, samples, stage, options), strict=True)
     ]
-    for page in pages:
-        context.report(f"{context.name}: {page.psd}")
     known = [page for page in pages if page.truth is not None]
     systems: dict[str, LayerScores] = {}
     scores: dict[str, CharacterScores] = {}
@@ -92,7 +90,8 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         )
     report = context.directory / "report.html"
     _report(report, stage, pages, systems, scores)
-    context.report(f"{context.name}: {report}")
+    for path in (*(page.psd for page in pages), report):
+        context.report(f"{context.name}: {path}")
     metrics = {
         f"{name.replace(' ', '_')}_{measure}": value
         for name, result in systems.items()
