@@ -10,12 +10,19 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seethrough.engine.files import file_sha256, sync_file, sync_folder
+from seethrough.engine.files import (
+    file_sha256,
+    is_disk_full,
+    remove_tree,
+    sync_file,
+    sync_folder,
+    write_json,
+)
 from seethrough.engine.tensor_tree import load_tree, save_tree, tree_bytes
 from seethrough.errors import InputError
 
@@ -38,20 +45,20 @@ def save_checkpoint(folder: Path, step: int, parts: dict[str, Any], keep: int) -
     partial = folder / f".partial-{target.name}"
     with _disk_errors(folder, tree_bytes(parts)):
         folder.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
+        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
             for name, tree in parts.items():
                 save_tree(tree, partial / name)
             _write_manifest(partial, step)
-            _remove(target)
+            remove_tree(target)
             os.rename(partial, target)
             sync_folder(folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
     for old in complete_checkpoints(folder)[:-keep]:
-        _remove(old)
+        remove_tree(old)
     return target
 
 
@@ -71,24 +78,43 @@ def checkpoint_step(path: Path) -> int:
     return int(match[1])
 
 
+def verify_checkpoint(path: Path) -> str | None:
+    """Name the file whose content differs from the manifest, or None for a good checkpoint."""
+    manifest = _read_manifest(path)
+    if manifest is None:
+        return _MANIFEST
+    for name, entry in manifest["files"].items():
+        if file_sha256(path / name) != entry["sha256"]:
+            return name
+    return None
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read every part back. Raises InputError naming the file whose sha256 disagrees."""
+    """Read every part back, unverified. Raises InputError when the manifest can't be read."""
     manifest = _read_manifest(path)
     if manifest is None:
         raise InputError(f"{path}: no readable {_MANIFEST}: the checkpoint is not complete")
-    for name, entry in manifest["files"].items():
-        if file_sha256(path / name) != entry["sha256"]:
-            raise InputError(
-                f"{path / name}: content differs from the manifest: the file was changed or the "
-                f"disk is faulty. Delete {path} to resume from an older checkpoint."
-            )
     return {part: load_tree(path / part) for part in manifest["parts"]}
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint, or None."""
-    complete = complete_checkpoints(folder)
-    return complete[-1] if complete else None
+def latest_good_checkpoint(folder: Path, report: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that is complete and unharmed, or None; names those that are not."""
+    for path in reversed(complete_checkpoints(folder)):
+        harmed = verify_checkpoint(path)
+        if harmed is None:
+            return path
+        report(
+            f"{path}: passed over: the content of {harmed} differs from the manifest. The file was "
+            "changed or the disk is faulty."
+        )
+    return None
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a killed process left half written or half deleted."""
+    for pattern in (".partial-*", ".trash-*"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path)
 
 
 def _write_manifest(partial: Path, step: int) -> None:
@@ -99,13 +125,10 @@ def _write_manifest(partial: Path, step: int) -> None:
         "step": step,
         "parts": sorted({path.stem for path in files}),
         "files": {
-            path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-            for path in files
+            path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files
         },
     }
-    (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-    sync_file(partial / _MANIFEST)
-    sync_folder(partial)
+    write_json(partial / _MANIFEST, manifest)
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
@@ -126,26 +149,16 @@ def _sizes_agree(path: Path) -> bool:
     )
 
 
-def _remove(path: Path) -> None:
-    """Delete a folder so that a kill on the way leaves no half checkpoint under its name."""
-    if path.exists():
-        trash = path.with_name(f".trash-{path.name}")
-        shutil.rmtree(trash, ignore_errors=True)
-        os.rename(path, trash)
-        shutil.rmtree(trash)
-
-
 @contextmanager
 def _disk_errors(folder: Path, needed: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # safetensors wraps the operating system's error in its own type.
-        if not isinstance(error, OSError) and "os error" not in str(error).lower():
+        if not isinstance(error, OSError) and not is_disk_full(error):
             raise
         free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
         raise InputError(
-            f"{folder}: can't write a checkpoint of {needed / 2**20:,.0f} MiB: {error}; "
-            f"{free / 2**20:,.0f} MiB are free. Older checkpoints are whole: free some space "
+            f"{folder}: can't write a checkpoint of {needed / 2**20:,.1f} MiB: {error}; "
+            f"{free / 2**20:,.1f} MiB are free. Older checkpoints are whole: free some space "
             "or lower schedule.keep_checkpoints, then run the same command again."
         ) from error

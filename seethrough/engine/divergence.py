@@ -1,5 +1,7 @@
 """Watches the loss without making the host wait for the device at every step."""
 
+import math
+
 import attrs
 import torch
 import torch.distributed
@@ -26,33 +28,31 @@ class _Entry:
 
 
 class LossWatch:
-    """Collects losses on the device; `means` reads them all at once and checks them."""
+    """Collects losses and gradient norms on the device; `means` reads and checks them at once."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         self.entries: list[_Entry] = []
+        self.norms: list[tuple[int, Tensor]] = []
 
-    def add(self, step: int, draws: list[Draw], loss: Loss, weight: Tensor) -> None:
-        """Remember one micro-batch of the update with index `step`."""
-        self.entries.append(
-            _Entry(
-                step=step,
-                samples=[draw.sample for draw in draws],
-                total=loss.total.detach(),
-                terms=loss.terms,
-                weight=weight,
-            )
-        )
+    def add(self, draws: list[Draw], loss: Loss, weight: Tensor) -> None:
+        """Remember one micro-batch and the global weight of its step."""
+        samples = [draw.sample for draw in draws]
+        total = loss.total.detach()
+        self.entries.append(_Entry(draws[0].step, samples, total, loss.terms, weight))
+
+    def add_norm(self, step: int, norm: Tensor) -> None:
+        """Remember the gradient's norm of a step, the same on every process."""
+        self.norms.append((step, norm))
 
     def means(self) -> dict[str, float]:
-        """Mean loss and terms per step since the last call, over all processes.
+        """Mean loss and terms per step since the last call, over all processes; the last norm.
 
         Raises DivergenceError, on every process alike, with the first step whose loss is not
-        finite and the samples of the micro-batches that gave it.
+        finite and the samples of the micro-batches that gave it, or whose gradient is not.
         """
         entries, self.entries = self.entries, []
-        if not entries:
-            return {}
+        norms, self.norms = self.norms, []
         names = sorted({name for entry in entries for name in entry.terms})
         zero = entries[0].total.new_zeros(())
         shares = torch.stack(
@@ -62,35 +62,42 @@ class LossWatch:
                 for entry in entries
             ]
         ).float()
-        self._check(entries, shares[:, 0].cpu())
-        steps = len({entry.step for entry in entries})
-        sums = shares.sum(dim=0) / steps
+        norm_values = torch.stack([norm for _, norm in norms]).tolist()
+        self._check(entries, shares[:, 0].tolist(), [step for step, _ in norms], norm_values)
+        sums = shares.sum(dim=0) / len(norms)
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(sums)
         values = sums.tolist()
-        return {"loss": values[0], **{f"loss/{n}": v for n, v in zip(names, values[1:], strict=True)}}
+        terms = {f"loss/{name}": value for name, value in zip(names, values[1:], strict=True)}
+        return {"loss": values[0], **terms, "grad_norm": norm_values[-1]}
 
-    def _check(self, entries: list[_Entry], totals: Tensor) -> None:
-        finite = torch.isfinite(totals).tolist()
+    def _check(
+        self, entries: list[_Entry], totals: list[float], steps: list[int], norms: list[float]
+    ) -> None:
         bad = [
             (entry.step, entry.samples)
-            for entry, good in zip(entries, finite, strict=True)
-            if not good
+            for entry, total in zip(entries, totals, strict=True)
+            if not math.isfinite(total)
         ]
         if self.accelerator.num_processes > 1:
             bad = gather_object(bad)
-        if bad:
-            first = min(step for step, _ in bad)
-            samples = sorted({sample for step, ids in bad if step == first for sample in ids})
+        # fp16's scaler skips a step whose gradient overflows, and lowers the scale.
+        scaled = self.accelerator.scaler is not None
+        bad_norms = [
+            step
+            for step, norm in zip(steps, norms, strict=True)
+            if not scaled and not math.isfinite(norm)
+        ]
+        first = min([step for step, _ in bad] + bad_norms, default=None)
+        if first is None:
+            return
+        samples = sorted({sample for step, ids in bad if step == first for sample in ids})
+        if samples:
             raise DivergenceError(
-                f"the loss of step {first} is not finite; samples {samples}. The last checkpoint "
-                "is from before. Look at these samples, or lower optim.lr or optim.max_grad_norm."
+                f"the loss of step {first} (counted from 0) is not finite; samples {samples}. Look "
+                "at these samples, or lower optim.lr or optim.max_grad_norm."
             )
-
-    def check_norm(self, step: int, norm: Tensor) -> None:
-        """Stop on a gradient norm that is not finite (fp16's scaler handles its own)."""
-        if self.accelerator.scaler is None and not torch.isfinite(norm).item():
-            raise DivergenceError(
-                f"the gradient norm of step {step - 1} is not finite although the loss is. The "
-                "last checkpoint is from before. Lower optim.lr or use optim.precision=fp32."
-            )
+        raise DivergenceError(
+            f"the gradient of step {first} (counted from 0) is not finite although the loss is. "
+            "Lower optim.lr, or use optim.precision=fp32."
+        )

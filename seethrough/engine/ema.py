@@ -35,13 +35,13 @@ class Average:
         finally:
             self._write(kept)
 
-    def state(self) -> list[Tensor]:
+    def state_dict(self) -> dict[str, list[Tensor]]:
         """The averages, in the order of the parameters."""
-        return self.values
+        return {"values": self.values}
 
-    def load(self, values: list[Tensor]) -> None:
-        """Take over averages that `state` gave."""
-        for mine, given in zip(self.values, values, strict=True):
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        """Take over averages that `state_dict` gave."""
+        for mine, given in zip(self.values, state["values"], strict=True):
             mine.copy_(given)
 
     @torch.no_grad()

@@ -1,134 +1,217 @@
-"""Runs one stage on this process and writes its record."""
+"""Runs one stage on this process, alone or as one of several ranks."""
 
 import importlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
+import torch.distributed
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 
-from seethrough.engine.files import tree_sha256
+from seethrough.engine.files import clear_disk_errors
 from seethrough.engine.loop import train
-from seethrough.engine.plan import StagePlan, sources
-from seethrough.engine.record import (
-    Artifact,
-    StageRecord,
-    experiment_folder,
-    git_state,
-    package_versions,
-    write_record,
-)
-from seethrough.engine.sources import fetch
+from seethrough.engine.ranks import one_failure, process_state, world
+from seethrough.engine.sources import fetch, snapshot_commit, sources
 from seethrough.engine.tracking import tracker_init
 from seethrough.errors import InputError
-from seethrough.recipe import Output, Source, Stage
-from seethrough.recipe.load import Resolved
-from seethrough.recipes.training import Device, TrainStage
+from seethrough.recipe import Hub, Output, Source, Stage
+from seethrough.recipes.training import Device, Hardware, TrainStage
 from seethrough.tasks.task import StageContext, StageResult
 
 
-def execute_stage(resolved: Resolved, plan: StagePlan, outputs: dict[Output, Path]) -> None:
-    """Run a stage; on the main process its record is written at the end."""
+@attrs.frozen
+class Work:
+    """One stage to run: all that a process needs to take part, decided by the main one."""
+
+    experiment: str
+    name: str
+    stage: Stage
+    directory: Path
+    outputs: Mapping[Output, Path]
+    """Artifacts of earlier stages."""
+    config: Mapping[str, str]
+    """The stage's values by path, for the tracker."""
+
+    def plain(self) -> dict[str, Any]:
+        """JSON data for another process, without the stage."""
+        return {
+            "experiment": self.experiment,
+            "name": self.name,
+            "directory": str(self.directory),
+            "outputs": [[o.stage, o.artifact, str(path)] for o, path in self.outputs.items()],
+            "config": dict(self.config),
+        }
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any], stage: Stage) -> "Work":
+        """Read back what `plain` gave."""
+        return cls(
+            experiment=data["experiment"],
+            name=data["name"],
+            stage=stage,
+            directory=Path(data["directory"]),
+            outputs={Output(made, name): Path(path) for made, name, path in data["outputs"]},
+            config=data["config"],
+        )
+
+
+@attrs.frozen
+class Finished:
+    """What a stage made, how long it took in all its sessions, and which hub commits it read."""
+
+    result: StageResult
+    seconds: float
+    commits: dict[str, str]
+    """Commit of each hub repository by the source's text."""
+
+    def plain(self) -> dict[str, Any]:
+        """JSON data for another process."""
+        artifacts = {name: str(path) for name, path in self.result.artifacts.items()}
+        metrics = self.result.metrics
+        return {
+            "artifacts": artifacts,
+            "metrics": metrics,
+            "seconds": self.seconds,
+            "commits": self.commits,
+        }
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any], directory: Path) -> "Finished":
+        """Read back what `plain` gave."""
+        artifacts = {name: Path(path) for name, path in data["artifacts"].items()}
+        result = StageResult(artifacts=artifacts, metrics=data["metrics"])
+        return cls(result, data["seconds"], data["commits"])
+
+
+def run_stage(work: Work) -> Finished | None:
+    """Run a stage; returns what it made on the main process, None on the others."""
+    with one_failure(work.directory), clear_disk_errors(work.directory):
+        return _run_stage(work)
+
+
+def _run_stage(work: Work) -> Finished | None:
     started = time.perf_counter()
-    stage = plan.stage
-    hardware = _device_section(stage)
-    _set_threads(hardware)
-    state = PartialState(cpu=_device(hardware).type == "cpu")
+    stage = work.stage
+    hardware = device_section(stage)
+    state = process_state(on_cpu(hardware))
+    device = _device(hardware, state)
+    if hardware.threads is not None:
+        torch.set_num_threads(hardware.threads)
+    # One process of a machine downloads, the others find it in the cache.
+    with state.local_main_process_first():
+        paths = {
+            source: fetch(source, f"{work.name}.{path}", work.outputs)
+            for path, source in sources(stage)
+        }
     context = StageContext(
-        name=plan.name,
-        directory=plan.directory,
-        paths=_paths(plan, outputs, state),
-        device=torch.device(str(state.device)),
+        name=work.name,
+        directory=work.directory,
+        paths=paths,
+        device=device,
         report=lambda text: print(text, flush=True) if state.is_main_process else None,
         is_main=state.is_main_process,
     )
-    context.report(f"{plan.name}: {_first_line(stage)}")
+    context.report(f"{work.name}: {first_line(stage)}")
     implementation = _implementation(stage)
     result: StageResult | None = None
-    if isinstance(stage, TrainStage):
-        result = _train(resolved, stage, implementation, context)
-    elif state.is_main_process:
-        result = implementation(stage, context)
-    if state.is_main_process and result is not None:
-        seconds = time.perf_counter() - started
-        write_record(plan.directory, _record(resolved, plan, result, seconds))
-        context.report(f"{plan.name}: done in {seconds:.0f} s{_metrics_text(result)}")
-    state.wait_for_everyone()
+    earlier = 0.0
+    try:
+        if isinstance(stage, TrainStage):
+            result, earlier = _train(work, stage, implementation, context)
+        elif state.is_main_process:
+            result = implementation(stage, context)
+        if not state.is_main_process or result is None:
+            return None
+    finally:
+        # The next stage of this process may run on another device or in another precision.
+        AcceleratorState._reset_state(reset_partial_state=world() == 1)
+    seconds = earlier + time.perf_counter() - started
+    context.report(f"{work.name}: done in {seconds:.0f} s{_metrics_text(result)}")
+    return Finished(result, seconds, _commits(paths))
 
 
 def _train(
-    resolved: Resolved, stage: TrainStage, task_class: Any, context: StageContext
-) -> StageResult:
-    accelerator = make_accelerator(stage, context.directory)
-    tracker = stage.tracking.tracker
-    if tracker is not None:
+    work: Work, stage: TrainStage, task_class: Any, context: StageContext
+) -> tuple[StageResult, float]:
+    accelerator = make_accelerator(stage, context)
+    if stage.tracking.tracker is not None:
         accelerator.init_trackers(
             stage.tracking.project,
-            config={"experiment": resolved.name, "stage": context.name},
-            init_kwargs=tracker_init(
-                stage.tracking, f"{resolved.name}-{context.name}", context.directory
-            ),
+            config={"experiment": work.experiment, "stage": work.name, **work.config},
+            init_kwargs=tracker_init(stage.tracking, f"{work.experiment}-{work.name}", context),
         )
     try:
         return train(stage, task_class(stage, context), context, accelerator)
     finally:
-        accelerator.end_training()
+        # Not `end_training`: it would part the ranks, which have more stages to run.
+        for tracker in accelerator.trackers:
+            tracker.finish()
         accelerator.free_memory()
-        # The next stage of this process may train in another precision.
-        AcceleratorState._reset_state()
 
 
-def make_accelerator(stage: TrainStage, folder: Path) -> Accelerator:
+def make_accelerator(stage: TrainStage, context: StageContext) -> Accelerator:
     """The accelerator of a stage: its precision, its trackers, data parallelism."""
     precision = stage.optim.precision
-    cpu = _device(stage.hardware).type == "cpu"
-    # After the first step DDP rebuilds its gradient buckets in the order in which gradients came,
-    # which changes the order of additions from three ranks up: a resumed run would differ from
-    # an uninterrupted one in the last bits. Looking for unused parameters keeps the first layout.
-    # On GPUs that walk over the graph would cost time at every step.
-    parallel = DistributedDataParallelKwargs(find_unused_parameters=cpu)
+    cpu = context.device.type == "cpu"
+    if cpu and precision == "fp16":
+        raise InputError(
+            f"{context.name}.optim.precision=fp16 needs a GPU, and there is none: use bf16 or fp32"
+        )
+    parallel = DistributedDataParallelKwargs(
+        # After the first step DDP rebuilds its gradient buckets in the order in which gradients
+        # came, which changes the order of additions from three ranks up: a resumed run would
+        # differ from an uninterrupted one in the last bits. Looking for unused parameters keeps
+        # the first layout. On GPUs that walk over the graph would cost time at every step.
+        find_unused_parameters=cpu,
+        # Gradients lie in the buckets: no second copy of them.
+        gradient_as_bucket_view=True,
+    )
     return Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
         cpu=cpu,
         log_with=stage.tracking.tracker,
-        project_dir=folder,
+        project_dir=context.directory,
         kwargs_handlers=[parallel],
     )
 
 
-def _device_section(stage: Stage) -> Device:
+def device_section(stage: Stage) -> Device:
+    """The stage's `hardware`, or the default of a stage that has none."""
     section = getattr(stage, "hardware", None)
     return section if isinstance(section, Device) else Device()
 
 
-def _device(hardware: Device) -> torch.device:
+def on_cpu(hardware: Device) -> bool:
+    """Whether a stage computes on the CPU. Raises InputError when it wants CUDA in vain."""
     available = torch.cuda.is_available()
     if hardware.device == "cuda" and not available:
         raise InputError(
             "hardware.device=cuda, but PyTorch finds no CUDA device: check the driver, or set it "
             "to cpu"
         )
-    use_cuda = available and hardware.device != "cpu"
-    return torch.device("cuda" if use_cuda else "cpu")
+    return hardware.device == "cpu" or not available
 
 
-def _set_threads(hardware: Device) -> None:
-    if hardware.threads is not None:
-        torch.set_num_threads(hardware.threads)
+def _device(hardware: Device, state: PartialState) -> torch.device:
+    device = torch.device(str(state.device))
+    if not on_cpu(hardware) or device.type == "cpu":
+        return device
+    if torch.distributed.is_initialized() and isinstance(hardware, Hardware):
+        raise InputError(
+            "hardware.device=cpu, but the outer launcher's processes are joined over CUDA: run "
+            "this stage alone with --only, or on CUDA like the others"
+        )
+    return torch.device("cpu")
 
 
-def _paths(
-    plan: StagePlan, outputs: dict[Output, Path], state: PartialState
-) -> dict[Source, Path]:
-    # One process of a machine downloads, the others find it in the cache.
-    with state.local_main_process_first():
-        return {
-            source: fetch(source, f"{plan.name}.{path}", outputs)
-            for path, source in sources(plan.stage)
-        }
+def first_line(stage: Stage) -> str:
+    """What a stage does, by its class's docstring."""
+    return (type(stage).__doc__ or "").strip().splitlines()[0]
 
 
 def _implementation(stage: Stage) -> Any:
@@ -136,31 +219,9 @@ def _implementation(stage: Stage) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _record(
-    resolved: Resolved, plan: StagePlan, result: StageResult, seconds: float
-) -> StageRecord:
-    artifacts = {
-        name: Artifact(
-            path=path.relative_to(plan.directory).as_posix(), sha256=tree_sha256(path)
-        )
-        for name, path in result.artifacts.items()
-    }
-    return StageRecord(
-        stage=plan.name,
-        experiment=resolved.name,
-        fingerprint=plan.fingerprint,
-        config=plan.config,
-        inputs=plan.inputs,
-        artifacts=artifacts,
-        metrics=result.metrics,
-        git=git_state(experiment_folder(resolved)),
-        versions=package_versions(),
-        seconds=round(seconds, 3),
-    )
-
-
-def _first_line(stage: Stage) -> str:
-    return (type(stage).__doc__ or "").strip().splitlines()[0]
+def _commits(paths: Mapping[Source, Path]) -> dict[str, str]:
+    found = {str(s): snapshot_commit(path) for s, path in paths.items() if isinstance(s, Hub)}
+    return {source: commit for source, commit in found.items() if commit is not None}
 
 
 def _metrics_text(result: StageResult) -> str:

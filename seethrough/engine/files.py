@@ -1,10 +1,19 @@
-"""Hashes and durable writes."""
+"""Hashes, durable writes, and what a full disk raises."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from seethrough.errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def file_sha256(path: Path) -> str:
@@ -38,10 +47,46 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a kill leaves the old file or the new one, never a part."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never a part."""
     partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     sync_file(partial)
     os.replace(partial, path)
     sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON likewise."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder, out of its name first: a kill on the way leaves nothing half there."""
+    if path.exists():
+        trash = path.with_name(f".trash-{path.name}")
+        shutil.rmtree(trash, ignore_errors=True)
+        os.rename(path, trash)
+        shutil.rmtree(trash)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error means a full disk, a quota, or a limit on a file's size."""
+    # safetensors wraps the operating system's error in its own type.
+    wrapped = re.search(r"os error (\d+)", str(error))
+    code = error.errno if isinstance(error, OSError) else int(wrapped[1]) if wrapped else None
+    return code in _FULL
+
+
+@contextlib.contextmanager
+def clear_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn the errors of a full disk into an InputError that names the folder."""
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise InputError(
+            f"{folder}: the disk is full ({error}): free some space, then run the same command "
+            "again"
+        ) from error

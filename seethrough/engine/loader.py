@@ -1,12 +1,14 @@
 """The batches of a stage: which samples each process sees at each optimizer step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import attrs
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seethrough.data.draws import Draw, sample_order
+from seethrough.errors import InputError
 from seethrough.tasks.task import Batch, Task
 
 
@@ -61,16 +63,55 @@ class MicroBatches(Sampler[list[Draw]]):
         return Draw(seed=self.seed, stage=self.stage, step=step, index=index, sample=sample)
 
 
-def make_loader(
-    task: Task, dataset: Dataset[Batch], batches: MicroBatches, workers: int, device: torch.device
-) -> DataLoader[Batch]:
-    """A loader over `batches`; memory is pinned for CUDA so that copies overlap with compute."""
-    return DataLoader(
-        dataset,
+class _CarriesBadInput(Dataset[Any]):
+    """A dataset whose InputErrors are items: raised in a worker, they would bring a traceback."""
+
+    def __init__(self, dataset: Dataset[Batch]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, draw: Draw) -> Batch | InputError:
+        try:
+            return self.dataset[draw]
+        except InputError as error:
+            return error
+
+
+@attrs.frozen
+class _Collate:
+    """The task's `collate`, past which InputErrors are carried."""
+
+    collate: Callable[[list[Batch]], Batch]
+
+    def __call__(self, items: list[Any]) -> Batch | InputError:
+        for item in items:
+            if isinstance(item, InputError):
+                return item
+        try:
+            return self.collate(items)
+        except InputError as error:
+            return error
+
+
+def load_batches(
+    task: Task[Any],
+    dataset: Dataset[Batch],
+    batches: MicroBatches,
+    workers: int,
+    device: torch.device,
+) -> Iterator[Batch]:
+    """The micro-batches in order; memory is pinned for CUDA so that copies overlap with compute.
+
+    Raises the InputError of a bad sample as it is, whichever worker met it.
+    """
+    loader = DataLoader(
+        _CarriesBadInput(dataset),
         batch_sampler=batches,
-        collate_fn=task.collate,
+        collate_fn=_Collate(task.collate),
         num_workers=workers,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
-        persistent_workers=workers > 0,
     )
+    for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch

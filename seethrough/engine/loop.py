@@ -10,20 +10,22 @@ from typing import Any
 import torch
 import torch.distributed
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
+from accelerate.utils import broadcast_object_list, send_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seethrough.data.draws import Draw
 from seethrough.engine.checkpoint import (
     checkpoint_step,
-    latest_checkpoint,
+    complete_checkpoints,
+    latest_good_checkpoint,
     load_checkpoint,
     save_checkpoint,
+    sweep,
 )
-from seethrough.engine.divergence import LossWatch
+from seethrough.engine.divergence import DivergenceError, LossWatch
 from seethrough.engine.ema import Average
-from seethrough.engine.loader import MicroBatches, Split, make_loader
+from seethrough.engine.loader import MicroBatches, Split, load_batches
 from seethrough.engine.optimizers import make_optimizer, set_learning_rates
 from seethrough.engine.schedules import lr_share
 from seethrough.engine.tracking import RunLog
@@ -34,12 +36,16 @@ from seethrough.tasks.task import Batch, StageContext, StageResult, Task
 
 def train(
     stage: TrainStage, task: Task[Any], context: StageContext, accelerator: Accelerator
-) -> StageResult:
-    """Train to `schedule.max_steps`, from the latest checkpoint if there is one."""
+) -> tuple[StageResult, float]:
+    """Train to `schedule.max_steps`, from the latest good checkpoint if there is one.
+
+    Returns the result and the seconds that earlier sessions put into it.
+    """
     run = TrainingRun(stage, task, context, accelerator)
     run.restore()
+    earlier = run.seconds
     run.fit()
-    return run.finish()
+    return run.finish(), earlier
 
 
 class TrainingRun:
@@ -55,6 +61,9 @@ class TrainingRun:
         self.checkpoints = context.directory / "checkpoints"
         self.step = 0
         self.metrics: dict[str, float] = {}
+        self.seconds = 0.0
+        """Of earlier sessions, up to the checkpoint that this one resumed from."""
+        self.started = time.perf_counter()
         self.split = _split(stage, accelerator)
 
         self.network = self._network()
@@ -91,34 +100,69 @@ class TrainingRun:
         return network
 
     def restore(self) -> None:
-        """Continue from the newest complete checkpoint."""
-        path = latest_checkpoint(self.checkpoints)
+        """Continue from the newest good checkpoint, which the main process chooses."""
+        path = None
+        if self.accelerator.is_main_process:
+            sweep(self.checkpoints)
+            path = latest_good_checkpoint(self.checkpoints, self.context.report)
+        path = broadcast_object_list([path])[0]
         if path is None:
             return
+        self._load(path)
+        self.context.report(f"{self.context.name}: resumed after step {self.step} from {path}")
+
+    def _load(self, path: Path) -> None:
         parts = load_checkpoint(path)
-        self.network.load_state_dict(parts["model"])
-        self.optimizer.load_state_dict(parts["optimizer"])
+        progress = parts.pop("progress")
+        own = {name: type(part).__name__ for name, part in self._parts().items()}
+        if progress["parts"] != own:
+            raise InputError(
+                f"{path}: holds {progress['parts']}, but the recipe asks for {own}: go back to the "
+                f"recipe that wrote it, or make the stage anew with --redo={self.context.name}"
+            )
+        # The checkpoint has the state, the recipe the learning rates and other options.
+        groups = [dict(group) for group in self.optimizer.param_groups]
+        try:
+            self.network.load_state_dict(parts["network"])
+            self.optimizer.load_state_dict(parts["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{path}: is not of the recipe's network: {error}\nGo back to the recipe that "
+                f"wrote it, or make the stage anew with --redo={self.context.name}"
+            ) from error
+        for group, own_group in zip(self.optimizer.param_groups, groups, strict=True):
+            group.update({key: value for key, value in own_group.items() if key != "params"})
         if self.average is not None:
-            self.average.load(parts["average"])
-        if self.accelerator.scaler is not None and "scaler" in parts:
+            self.average.load_state_dict(parts["average"])
+        if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(parts["scaler"])
         self.step = checkpoint_step(path)
-        self.context.report(f"{self.context.name}: resumed after step {self.step} from {path}")
+        self.metrics = progress["metrics"]
+        self.seconds = progress["seconds"]
+
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint keeps the state of, by name."""
+        parts = {
+            "network": self.network,
+            # accelerate wraps the recipe's optimizer
+            "optimizer": getattr(self.optimizer, "optimizer", self.optimizer),
+            "average": self.average,
+            "scaler": self.accelerator.scaler,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def save(self) -> None:
         """Write a checkpoint of the current step; every process waits for it."""
         if self.accelerator.is_main_process:
-            parts: dict[str, Any] = {
-                "model": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+            own = self._parts()
+            trees: dict[str, Any] = {name: part.state_dict() for name, part in own.items()}
+            trees["progress"] = {
+                "parts": {name: type(part).__name__ for name, part in own.items()},
+                "metrics": self.metrics,
+                "seconds": self.seconds + time.perf_counter() - self.started,
             }
-            if self.average is not None:
-                parts["average"] = self.average.state()
-            if self.accelerator.scaler is not None:
-                parts["scaler"] = self.accelerator.scaler.state_dict()
-            save_checkpoint(
-                self.checkpoints, self.step, parts, self.stage.schedule.keep_checkpoints
-            )
+            keep = self.stage.schedule.keep_checkpoints
+            save_checkpoint(self.checkpoints, self.step, trees, keep)
         self.accelerator.wait_for_everyone()
 
     def fit(self) -> None:
@@ -132,25 +176,35 @@ class TrainingRun:
             while self.step < schedule.max_steps:
                 with timer.waiting():
                     batches = [next(micro_batches) for _ in range(self.split.accumulation)]
-                grad_norm, rates = self._update(batches, watch)
+                rates = self._update(batches, watch)
                 self.step += 1
                 timer.steps += 1
                 log.step()
                 due_checkpoint = self._due(schedule.checkpoint_every)
                 if self._due(schedule.log_every) or due_checkpoint:
-                    losses = watch.means()
-                    watch.check_norm(self.step, grad_norm)
-                    numbers = {**losses, **rates, "grad_norm": float(grad_norm), **timer.read()}
-                    log.numbers(self.step, numbers)
-                    self.metrics.update({key: numbers[key] for key in losses})
-                if self._due(schedule.validate_every):
-                    self._validate(log)
-                if self._due(schedule.pictures_every):
-                    self._pictures(log)
-                if due_checkpoint:
-                    self.save()
+                    self._log(log, watch, timer, rates)
+                with timer.paused():
+                    if self._due(schedule.validate_every):
+                        self._validate(log)
+                    if self._due(schedule.pictures_every):
+                        self._pictures(log)
+                    if due_checkpoint:
+                        self.save()
         finally:
             log.close()
+
+    def _log(
+        self, log: RunLog, watch: LossWatch, timer: "StepTimer", rates: dict[str, float]
+    ) -> None:
+        try:
+            losses = watch.means()
+        except DivergenceError as error:
+            good = complete_checkpoints(self.checkpoints)
+            kept = f"The last good checkpoint is {good[-1]}" if good else "There is no checkpoint"
+            raise DivergenceError(f"{self.context.name}: {error} {kept}.") from error
+        lr = {f"lr/{name}": rate for name, rate in rates.items()}
+        log.numbers(self.step, {**losses, **lr, **timer.read()})
+        self.metrics.update({name: value for name, value in losses.items() if name != "grad_norm"})
 
     def finish(self) -> StageResult:
         """Export the trained weights (their average, when one is kept)."""
@@ -161,10 +215,12 @@ class TrainingRun:
         self.accelerator.wait_for_everyone()
         return StageResult(artifacts=artifacts, metrics=self.metrics)
 
-    def _update(
-        self, batches: list[Batch], watch: LossWatch
-    ) -> tuple[Tensor, dict[str, float]]:
-        """One optimizer step over this process's micro-batches of the global batch."""
+    def _update(self, batches: list[Batch], watch: LossWatch) -> dict[str, float]:
+        """One optimizer step over this process's micro-batches of the global batch.
+
+        Returns the learning rates. A step that fp16's scaler skips, as its gradient overflowed,
+        counts as a step: draws and learning rate go on, the average sees the weights once more.
+        """
         world = self.accelerator.num_processes
         weight = self._global_weight(batches)
         for number, batch in enumerate(batches):
@@ -179,30 +235,33 @@ class TrainingRun:
                     loss = self.task.loss(self.model, moved)
                 # Data parallelism averages over processes; the loss is a global sum / weight.
                 self.accelerator.backward(loss.total * (world / weight))
-            watch.add(self.step, draws, loss, weight)
+            watch.add(draws, loss, weight)
         rates = set_learning_rates(self.optimizer, lr_share(self.stage.schedule, self.step))
-        grad_norm = self._clip()
+        watch.add_norm(self.step, self._clip())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update(self.step + 1)
-        return grad_norm, {f"lr/{name}": rate for name, rate in rates.items()}
+        return rates
 
     def _global_weight(self, batches: list[Batch]) -> Tensor:
         """Terms that the loss averages over in the whole global batch, on the device."""
         own = sum(self.task.weight(batch) for batch in batches)
-        total = torch.tensor(own, dtype=torch.float32, device=self.accelerator.device)
+        # Filled on the device: a copy from here would wait for it.
+        total = torch.full((), own, dtype=torch.float32, device=self.accelerator.device)
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(total)
         # A batch without any term has a loss of 0, not of 0 / 0.
         return total.clamp_min(1e-12)
 
     def _clip(self) -> Tensor:
+        """Clip the gradient; returns its norm before that, on the device."""
+        self.accelerator.unscale_gradients()
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         limit = self.stage.optim.max_grad_norm
-        norm = self.accelerator.clip_grad_norm_(
-            self.model.parameters(), float("inf") if limit is None else limit
-        )
-        assert isinstance(norm, Tensor)
+        if limit is not None:
+            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
         return norm
 
     def _micro_batches(self, stop: int) -> Iterator[Batch]:
@@ -212,7 +271,7 @@ class TrainingRun:
             self.stage.seed, self.context.name, rows, self.split, self.step, stop
         )
         workers = self.stage.hardware.loader_workers
-        return iter(make_loader(self.task, dataset, batches, workers, self.accelerator.device))
+        return load_batches(self.task, dataset, batches, workers, self.accelerator.device)
 
     def _due(self, every: int | None) -> bool:
         if every is None:
@@ -252,6 +311,13 @@ class StepTimer:
         self.steps = 0
         self.waited = 0.0
         self.since = time.perf_counter()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time inside doesn't count."""
+        start = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - start
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ GIB = 2**30
 
 
 def memory_lines(stage: TrainStage, outputs: Mapping[Output, Path]) -> Iterator[str]:
-    """The arithmetic, a line a part: weights, gradients, buckets, optimizer state, average."""
+    """The arithmetic, a line a part: weights, gradients, optimizer state, average, casts."""
     start = stage.network
     if isinstance(start, Output) and start in outputs:
         count = count_parameters(outputs[start])
@@ -29,9 +29,11 @@ def memory_lines(stage: TrainStage, outputs: Mapping[Output, Path]) -> Iterator[
     parts = {
         "weights, float32": 4.0,
         "gradients, float32": 4.0,
-        "reduction buckets": 4.0 if stage.hardware.processes > 1 else 0.0,
         f"{type(stage.optim).__name__} state": state,
         "average of weights": 4.0 if stage.optim.ema_decay is not None else 0.0,
+        f"{stage.optim.precision} casts of weights": 0.0
+        if stage.optim.precision == "fp32"
+        else 2.0,
     }
     yield f"memory: {count:,} parameters"
     for name, bytes_each in parts.items():
@@ -49,15 +51,15 @@ def memory_lines(stage: TrainStage, outputs: Mapping[Output, Path]) -> Iterator[
 
 
 def count_parameters(folder: Path) -> int:
-    """Elements of all floating tensors in a folder's safetensors files, from their headers."""
+    """Elements of the floating tensors in a folder's safetensors files, from their headers."""
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length))
         total += sum(
-            prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__"
+            prod(entry["shape"])
+            for key, entry in header.items()
+            if key != "__metadata__" and "F" in entry["dtype"]
         )
     return total
-
-

@@ -1,31 +1,17 @@
 """What a run would do: each stage's state, machine and memory. Imports no torch."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 
+from seethrough.engine.drift import Drift, find_drift, find_inputs, make_identity
 from seethrough.engine.memory import memory_lines
-from seethrough.engine.record import STARTED, StageRecord, read_json, read_record
-from seethrough.engine.sources import HashCache, hub_identity, local_identity
-from seethrough.recipe import Hub, Local, Output, Source, Stage
-from seethrough.recipe.fingerprint import fingerprint
+from seethrough.engine.record import Made, StageRecord, read_record, read_started
+from seethrough.engine.sources import HashCache, sources
+from seethrough.recipe import Local, Output, Stage
 from seethrough.recipe.load import Resolved
-from seethrough.recipe.paths import flatten, identity_values
 from seethrough.recipes.training import TrainStage
-
-
-@attrs.frozen
-class Drift:
-    """One value that differs from the one that a stage was made with."""
-
-    path: str
-    made_with: Any
-    now: Any
-
-    def __str__(self) -> str:
-        return f"{self.path}: made with {self.made_with}, now {self.now}"
 
 
 @attrs.frozen
@@ -35,10 +21,11 @@ class StagePlan:
     name: str
     stage: Stage
     directory: Path
-    fingerprint: str
-    config: dict[str, str]
-    inputs: dict[str, str]
+    made: Made
+    """What a run would make it with."""
     record: StageRecord | None
+    started: Made | None
+    """What a run that didn't finish was making it with."""
     drift: tuple[Drift, ...]
     checkpoint: str | None
 
@@ -88,86 +75,28 @@ class Plan:
         return "\n".join(lines)
 
 
-def make_plan(resolved: Resolved, runs: Path) -> Plan:
-    """Compare an experiment with what lies under `runs`; changes nothing."""
+def make_plan(resolved: Resolved, runs: Path, redo: Collection[str] = ()) -> Plan:
+    """Compare an experiment with what lies under `runs`; changes nothing.
+
+    Of the stages in `redo`, what is there doesn't count. Raises InputError for a record that
+    can't be read.
+    """
     folder = runs / resolved.name
     cache = HashCache(runs)
-    identities: dict[str, str] = {}
     plans: list[StagePlan] = []
     for name, stage in resolved.stages.items():
-        plan = _plan_stage(name, stage, folder / name, identities, cache)
-        # What a finished stage made is known by the values that it was made with.
-        identities[name] = plan.record.fingerprint if plan.record else plan.fingerprint
-        plans.append(plan)
+        directory = folder / name
+        record = started = checkpoint = None
+        if name not in redo:
+            record = read_record(directory)
+            checkpoint = _newest_checkpoint(directory)
+            started = read_started(directory) if checkpoint and record is None else None
+        before = record or started
+        earlier = {plan.name: (plan.made, plan.record) for plan in plans}
+        made = make_identity(stage, find_inputs(stage, earlier, cache, before), started)
+        drift = () if before is None else find_drift(before, made)
+        plans.append(StagePlan(name, stage, directory, made, record, started, drift, checkpoint))
     return Plan(resolved.name, folder, tuple(plans), resolved.name.endswith("-rehearsal"))
-
-
-def _plan_stage(
-    name: str, stage: Stage, directory: Path, identities: dict[str, str], cache: HashCache
-) -> StagePlan:
-    inputs = {str(source): _identity(source, identities, cache) for _, source in sources(stage)}
-    implementation = type(stage).implementation
-    own = fingerprint(stage, extra={"implementation": implementation, "inputs": inputs})
-    config = identity_values(stage)
-    record = read_record(directory)
-    drift: tuple[Drift, ...] = ()
-    checkpoint = _newest_checkpoint(directory)
-    if record is not None:
-        if not record.agrees_with(own):
-            drift = _drift(record.config, record.inputs, config, inputs)
-    else:
-        started = read_json(directory / STARTED)
-        if started is not None and checkpoint and started["fingerprint"] != own:
-            drift = _drift(started["config"], started["inputs"], config, inputs)
-    return StagePlan(
-        name=name,
-        stage=stage,
-        directory=directory,
-        fingerprint=own,
-        config=config,
-        inputs=inputs,
-        record=record,
-        drift=drift,
-        checkpoint=checkpoint,
-    )
-
-
-def sources(stage: Stage) -> Iterator[tuple[str, Source]]:
-    """Every source that a stage names, with its field's path."""
-    for path, value in flatten(stage).items():
-        yield from _sources_in(path, value)
-
-
-def _sources_in(path: str, value: Any) -> Iterator[tuple[str, Source]]:
-    if isinstance(value, Hub | Local | Output):
-        yield path, value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _sources_in(path, item)
-
-
-def _identity(source: Source, identities: dict[str, str], cache: HashCache) -> str:
-    if isinstance(source, Output):
-        return identities[source.stage]
-    if isinstance(source, Hub):
-        return hub_identity(source)
-    return local_identity(source, cache)
-
-
-def _drift(
-    old: dict[str, str], old_inputs: dict[str, str], new: dict[str, str], inputs: dict[str, str]
-) -> tuple[Drift, ...]:
-    found = [
-        Drift(path, old.get(path, "(absent)"), new.get(path, "(absent)"))
-        for path in dict.fromkeys([*old, *new])
-        if old.get(path) != new.get(path)
-    ]
-    found += [
-        Drift(f"content of {text}", old_inputs[text], inputs[text])
-        for text in inputs
-        if text in old_inputs and old_inputs[text] != inputs[text]
-    ]
-    return tuple(found) or (Drift("implementation", "another class or code name", "this one"),)
 
 
 def _newest_checkpoint(directory: Path) -> str | None:
@@ -198,21 +127,51 @@ def _stage_lines(plan: StagePlan) -> Iterator[str]:
         yield f"drift: {drift}"
 
 
-def missing_inputs(plan: Plan) -> list[str]:
-    """Local inputs that aren't there, by field path."""
-    return [
-        f"{stage.name}.{path}: {source.path} does not exist"
-        for stage in plan.stages
-        for path, source in sources(stage.stage)
-        if isinstance(source, Local) and not Path(source.path).exists()
-    ]
+def missing_inputs(plan: Plan, chosen: Collection[str]) -> list[str]:
+    """Inputs that a run of the chosen stages would not find, by field path."""
+    stages = {stage.name: stage for stage in plan.stages}
+    missing: list[str] = []
+    for name in chosen:
+        if stages[name].record is not None:
+            continue
+        for path, source in sources(stages[name].stage):
+            reason = None
+            if isinstance(source, Local) and not Path(source.path).exists():
+                reason = f"{source.path} does not exist (from {Path.cwd()})"
+            elif isinstance(source, Output):
+                reason = _no_output(stages[source.stage], source, chosen)
+            if reason is not None:
+                missing.append(f"{name}.{path}: {reason}")
+    return missing
 
 
-def drift_message(plan: StagePlan) -> str:
-    """The account that stops a run at a drifted stage."""
-    lines = "\n".join(f"  {drift}" for drift in plan.drift)
+def _no_output(producer: StagePlan, source: Output, chosen: Collection[str]) -> str | None:
+    path = producer.outputs().get(source)
+    if path is not None and path.exists():
+        return None
+    if path is not None:
+        what = "adopt it again" if producer.state == "adopted" else f"run --redo={source.stage}"
+        return f"{source} is gone from {path}: {what}"
+    if producer.name in chosen:
+        return None
     return (
-        f"{plan.directory}: this stage was made with other values:\n{lines}\n"
-        f"--redo={plan.name} makes it again (what is there is deleted); "
-        f"--accept={plan.name} keeps it as it is"
+        f"{source} is not made yet: run {source.stage} first (--from_stage={source.stage}), or "
+        f"`adopt {source.stage} PATH`"
     )
+
+
+def drift_message(plans: list[StagePlan]) -> str:
+    """The account that stops a run at drifted stages."""
+    parts = [
+        f"{plan.directory}: this stage was made with other values:\n"
+        + "".join(f"  {drift}\n" for drift in plan.drift)
+        for plan in plans
+    ]
+    first = plans[0].name
+    advice = (
+        f"--redo={first} makes it again (what is there is deleted); --accept={first} keeps it as "
+        "it is"
+    )
+    if len(plans) > 1:
+        advice += f"; --from_stage={first} --redo=all makes all again from there"
+    return "".join(parts) + advice

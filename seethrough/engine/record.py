@@ -1,21 +1,26 @@
 """`record.json`: what a finished stage was made from, written last."""
 
 import json
+import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+import seethrough
 from seethrough.engine.files import write_json
 from seethrough.errors import InputError
-from seethrough.recipe.load import Resolved
 
 SCHEMA = 1
 RECORD = "record.json"
 STARTED = "started.json"
-_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "deepspeed", "safetensors", "numpy")
+_PACKAGES = (
+    "torch", "diffusers", "transformers", "accelerate", "deepspeed", "bitsandbytes", "safetensors",
+    "numpy",
+)  # fmt: skip
 
 
 @attrs.frozen
@@ -27,21 +32,50 @@ class Artifact:
 
 
 @attrs.frozen
+class Input:
+    """What a stage reads at one of its fields."""
+
+    source: str
+    """The source's text, with the path of a local one."""
+    identity: str
+    """What the fingerprint holds: the fingerprint of the stage that makes it, the hash of a local
+    one's content, the repository and revision of a hub's."""
+    content: str | None = None
+    """What the identity leaves open: the sha256 of a stage's artifact, the commit of a hub's
+    revision; None while it is not known."""
+
+
+@attrs.frozen
+class Made:
+    """Values that a stage was, or is being, made with."""
+
+    fingerprint: str
+    config: dict[str, str]
+    """What the result depends on: values by path, local sources by their content."""
+    inputs: dict[str, Input]
+    """By path."""
+    accepted: dict[str, list[str]] = attrs.field(factory=dict)
+    """By fingerprint, the drift that the user accepted for it."""
+
+
+@attrs.frozen
 class StageRecord:
-    """One stage's record. `inputs` maps each source's text to the identity it had."""
+    """One stage's record: what it was made with, and what it left."""
 
     stage: str
     experiment: str
     fingerprint: str
-    config: dict[str, Any]
-    inputs: dict[str, str]
+    config: dict[str, str]
+    execution: dict[str, str]
+    """The other values, which say how the stage was carried out."""
+    inputs: dict[str, Input]
     artifacts: dict[str, Artifact]
     metrics: dict[str, float]
     git: dict[str, Any]
     versions: dict[str, str]
     seconds: float
     adopted: bool = False
-    accepted: tuple[str, ...] = ()
+    accepted: dict[str, list[str]] = attrs.field(factory=dict)
 
     def agrees_with(self, fingerprint: str) -> bool:
         """Whether the stage may be skipped for this fingerprint."""
@@ -62,44 +96,52 @@ def read_record(directory: Path) -> StageRecord | None:
     path = directory / RECORD
     if not path.exists():
         return None
+    again = f"run with --redo={directory.name} to make the stage again"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = content.pop("schema")
         if schema != SCHEMA:
             raise InputError(
-                f"{path}: record of schema {schema}, this version reads {SCHEMA}: run the stage "
-                "again with --redo, or use the version that wrote it"
+                f"{path}: record of schema {schema}, this version reads {SCHEMA}: {again}, or use "
+                "the version that wrote it"
             )
-        content["artifacts"] = {
-            name: Artifact(**entry) for name, entry in content["artifacts"].items()
-        }
-        content["accepted"] = tuple(content["accepted"])
-        return StageRecord(**content)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        artifacts = {name: Artifact(**entry) for name, entry in content["artifacts"].items()}
+        inputs = _inputs(content["inputs"])
+        return StageRecord(**{**content, "artifacts": artifacts, "inputs": inputs})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
-            f"{path}: can't read this record ({type(error).__name__}: {error}): run the stage "
-            "again with --redo"
+            f"{path}: can't read this record ({type(error).__name__}: {error}): {again}"
         ) from error
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file, or None when it is absent or was cut short."""
+def write_started(directory: Path, made: Made) -> None:
+    """Write what a stage is being made with, before it starts."""
+    write_json(directory / STARTED, attrs.asdict(made))
+
+
+def read_started(directory: Path) -> Made | None:
+    """What an unfinished stage was being made with, or None."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        content = json.loads((directory / STARTED).read_text(encoding="utf-8"))
+        return Made(**{**content, "inputs": _inputs(content["inputs"])})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return content if isinstance(content, dict) else None
 
 
-def experiment_folder(resolved: Resolved) -> Path:
-    """Folder of the experiment's file, or the current one."""
-    return Path.cwd() if resolved.file is None else resolved.file.resolve().parent
+def _inputs(content: Mapping[str, Any]) -> dict[str, Input]:
+    return {path: Input(**entry) for path, entry in content.items()}
 
 
-def git_state(folder: Path) -> dict[str, Any]:
-    """Commit of the checkout around `folder` and whether its tree had changes."""
+def git_state() -> dict[str, Any]:
+    """Commit of the checkout that this code runs from, and whether its tree had changes.
+
+    Both are None outside of a checkout.
+    """
 
     def git(*arguments: str) -> str | None:
+        folder = Path(seethrough.__file__).parent
         try:
             done = subprocess.run(
                 ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
@@ -109,11 +151,16 @@ def git_state(folder: Path) -> dict[str, Any]:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
-    if commit is None:
-        return {"commit": None}
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain"))}
+    changes = None if commit is None else git("status", "--porcelain")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that results depend on."""
-    return {name: metadata.version(name) for name in _PACKAGES}
+    """Versions of Python and of the packages that results depend on, where they are installed."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,26 +1,40 @@
 """Runs an experiment: its stages in order, finished ones skipped, drifted ones refused."""
 
-import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
-from seethrough.engine.files import tree_sha256, write_json
-from seethrough.engine.launch import launch_stage, outer_rank
+from seethrough.engine.drift import execution_values
+from seethrough.engine.files import remove_tree, tree_sha256
+from seethrough.engine.launch import launch_stage
 from seethrough.engine.plan import Plan, StagePlan, drift_message, make_plan, missing_inputs
+from seethrough.engine.ranks import FAILURE, everywhere, part, process_state, rank, world
 from seethrough.engine.record import (
-    STARTED,
     Artifact,
     StageRecord,
-    experiment_folder,
     git_state,
     package_versions,
     write_record,
+    write_started,
 )
 from seethrough.errors import InputError
 from seethrough.recipe import Output
 from seethrough.recipe.errors import nearest
 from seethrough.recipe.load import Resolved
+from seethrough.recipes.training import TrainStage
+
+if TYPE_CHECKING:
+    from seethrough.engine.execute import Finished
+
+
+@attrs.frozen
+class Choice:
+    """Which stages to run, to delete first, and to keep although they drifted."""
+
+    chosen: tuple[str, ...]
+    redo: frozenset[str]
+    accept: frozenset[str]
 
 
 def run(
@@ -34,133 +48,215 @@ def run(
     """Run what is not done yet.
 
     `only` runs one stage, `from_stage` that one and all after it; both need the earlier stages'
-    outputs. `redo` (a stage, or `all`) deletes and makes again. `accept` keeps a drifted stage.
-    Raises InputError before anything runs when a name, an input or a record is wrong.
+    outputs. `redo` (a stage, or `all` that are chosen) deletes and makes again. `accept`
+    (likewise) keeps drifted stages. Raises InputError before anything runs when a name, an input
+    or a record is wrong, or when a stage has drifted.
+
+    Under an outer launcher every process calls this: the main one alone plans, prints and writes.
     """
-    plan = make_plan(resolved, runs)
-    names = [stage.name for stage in plan.stages]
-    for flag, name in (("only", only), ("from_stage", from_stage), ("accept", accept)):
-        _check_name(flag, name, names)
-    _check_name("redo", redo, [*names, "all"])
-    chosen = _chosen(names, only, from_stage)
-    problems = [p for p in missing_inputs(plan) if p.partition(".")[0] in chosen]
-    if problems:
-        raise InputError("\n".join([f"{resolved.name}: inputs are missing:", *problems]))
-    for name in chosen:
-        # Planned afresh: what the last stage made is part of this one's identity.
-        plan = make_plan(resolved, runs)
-        _run_stage(resolved, plan, name, runs, redo, accept)
+    choice = _choose(list(resolved.stages), only, from_stage, redo, accept)
+    if world() > 1:
+        _join(resolved, choice)
+    everywhere(lambda: _check(resolved, runs, choice))
+    redo_left = set(choice.redo)
+    for name in choice.chosen:
+        # Planned afresh: what the last stage made is part of this one's identity. Other ranks
+        # wait here until the main one has written the last stage's record.
+        prepared = everywhere(lambda name=name: _prepare(resolved, runs, name, redo_left, choice))
+        redo_left.discard(name)
+        if prepared is not None:
+            _run_stage(resolved, *prepared)
+    part()
 
 
-def _chosen(names: list[str], only: str | None, from_stage: str | None) -> list[str]:
+def _choose(
+    names: list[str],
+    only: str | None,
+    from_stage: str | None,
+    redo: str | None,
+    accept: str | None,
+) -> Choice:
+    _check_name("only", only, names)
+    _check_name("from_stage", from_stage, names)
+    chosen = names
     if only is not None:
-        return [only]
-    if from_stage is not None:
-        return names[names.index(from_stage) :]
-    return names
+        chosen = [only]
+    elif from_stage is not None:
+        chosen = names[names.index(from_stage) :]
+    _check_name("redo", redo, [*chosen, "all"])
+    _check_name("accept", accept, [*chosen, "all"])
+
+    def meant(name: str | None) -> frozenset[str]:
+        return frozenset(chosen if name == "all" else [] if name is None else [name])
+
+    return Choice(tuple(chosen), meant(redo), meant(accept))
 
 
-def _run_stage(
-    resolved: Resolved, plan: Plan, name: str, runs: Path, redo: str | None, accept: str | None
-) -> None:
+def _join(resolved: Resolved, choice: Choice) -> None:
+    from seethrough.engine.execute import device_section, on_cpu
+
+    stages = [resolved.stages[name] for name in choice.chosen]
+    training = [stage for stage in stages if isinstance(stage, TrainStage)]
+    process_state(all(on_cpu(device_section(stage)) for stage in training or stages))
+
+
+def _check(resolved: Resolved, runs: Path, choice: Choice) -> None:
+    """Raise InputError for whatever is known to stop the run on its way."""
+    from seethrough.engine.tracking import check_tracker
+
+    plan = make_plan(resolved, runs, choice.redo)
+    missing = missing_inputs(plan, choice.chosen)
+    if missing:
+        raise InputError("\n  ".join([f"{resolved.name}: inputs are missing:", *missing]))
+    chosen = [stage for stage in plan.stages if stage.name in choice.chosen]
+    drifted = [stage for stage in chosen if stage.drift and stage.name not in choice.accept]
+    if drifted:
+        raise InputError(drift_message(drifted))
+    for stage in chosen:
+        if stage.record is None and isinstance(stage.stage, TrainStage):
+            check_tracker(stage.name, stage.stage.tracking.tracker)
+
+
+def _prepare(
+    resolved: Resolved, runs: Path, name: str, redo: set[str], choice: Choice
+) -> tuple[StagePlan, dict[Output, Path]] | None:
+    """Settle what becomes of a stage; None when it is done."""
+    plan = make_plan(resolved, runs, redo)
     stage = next(stage for stage in plan.stages if stage.name == name)
-    main = outer_rank() == 0
-    if redo in (name, "all"):
-        if main:
-            shutil.rmtree(stage.directory, ignore_errors=True)
-    elif stage.drift:
-        if accept != name:
-            raise InputError(drift_message(stage))
-        if main:
-            _accept(stage)
-        if stage.record is not None:
-            return
-    elif stage.record is not None:
-        if main:
-            print(f"{name}: {stage.state}", flush=True)
-        return
-    outputs = _outputs(plan, stage)
-    if main:
+    if stage.drift:
+        if name not in choice.accept:
+            raise InputError(drift_message([stage]))
+        stage = _accept(stage)
+    if stage.record is not None:
+        print(f"{name}: {stage.state}", flush=True)
+        return None
+    missing = missing_inputs(plan, [name])
+    if missing:
+        raise InputError("\n".join(missing))
+    _clear(stage, redo=name in redo)
+    write_started(stage.directory, stage.made)
+    return stage, _outputs(plan)
+
+
+def _clear(stage: StagePlan, redo: bool) -> None:
+    """Leave nothing of an earlier try but what training resumes from."""
+    try:
+        if redo or not isinstance(stage.stage, TrainStage):
+            remove_tree(stage.directory)
         stage.directory.mkdir(parents=True, exist_ok=True)
-        started = {
-            "fingerprint": stage.fingerprint,
-            "config": stage.config,
-            "inputs": stage.inputs,
-        }
-        write_json(stage.directory / STARTED, started)
-    launch_stage(resolved, stage, outputs, runs)
+        (stage.directory / FAILURE).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{stage.directory}: can't make room for {stage.name}: {error}") from error
 
 
-def _outputs(plan: Plan, stage: StagePlan) -> dict[Output, Path]:
-    """Artifacts of the earlier stages. Raises InputError when one that is needed is not there."""
-    found: dict[Output, Path] = {}
-    for earlier in plan.stages:
-        found.update(earlier.outputs())
-    for source in stage.inputs:
-        needed = [item for item in found if str(item) == source]
-        if source.startswith("stage:") and not (needed and found[needed[0]].exists()):
-            producer = source.removeprefix("stage:").partition("/")[0]
-            raise InputError(
-                f"{stage.name} needs {source}, which is not there: run {producer} first "
-                f"(without --only, or --from_stage={producer}), or `adopt {producer} PATH`"
-            )
-    return found
+def _outputs(plan: Plan) -> dict[Output, Path]:
+    return {source: path for stage in plan.stages for source, path in stage.outputs().items()}
 
 
-def _accept(stage: StagePlan) -> None:
-    if stage.record is None:
-        write_json(
-            stage.directory / STARTED,
-            {"fingerprint": stage.fingerprint, "config": stage.config, "inputs": stage.inputs},
-        )
-        return
-    accepted = (*stage.record.accepted, stage.fingerprint)
-    write_record(stage.directory, attrs.evolve(stage.record, accepted=accepted))
+def _run_stage(resolved: Resolved, plan: StagePlan, outputs: dict[Output, Path]) -> None:
+    from seethrough.engine.execute import Work
+
+    # The code as it is when the stage starts: it may be edited while the stage runs.
+    git = git_state() if rank() == 0 else {}
+    work = Work(
+        experiment=resolved.name,
+        name=plan.name,
+        stage=resolved.stages[plan.name],
+        directory=plan.directory,
+        outputs=outputs,
+        config=plan.made.config,
+    )
+    finished = launch_stage(work, resolved.file)
+    if finished is not None:
+        write_record(plan.directory, _record(resolved, plan, finished, git))
+
+
+def _record(
+    resolved: Resolved, plan: StagePlan, finished: "Finished", git: dict[str, str]
+) -> StageRecord:
+    artifacts = {
+        name: Artifact(path.relative_to(plan.directory).as_posix(), tree_sha256(path))
+        for name, path in finished.result.artifacts.items()
+    }
+    return StageRecord(
+        stage=plan.name,
+        experiment=resolved.name,
+        fingerprint=plan.made.fingerprint,
+        config=plan.made.config,
+        execution=execution_values(plan.stage),
+        inputs={
+            path: attrs.evolve(given, content=finished.commits.get(given.source, given.content))
+            for path, given in plan.made.inputs.items()
+        },
+        artifacts=artifacts,
+        metrics=finished.result.metrics,
+        git=git,
+        versions=package_versions(),
+        seconds=round(finished.seconds, 3),
+        accepted=plan.made.accepted,
+    )
+
+
+def _accept(stage: StagePlan) -> StagePlan:
+    """Note what the user accepted: in the record, or for the rest of an unfinished stage."""
+    before = stage.record or stage.started
+    assert before is not None
+    lines = [str(drift) for drift in stage.drift]
+    accepted = {**before.accepted, stage.made.fingerprint: lines}
+    if stage.record is not None:
+        record = attrs.evolve(stage.record, accepted=accepted)
+        write_record(stage.directory, record)
+        return attrs.evolve(stage, record=record, drift=())
+    return attrs.evolve(stage, made=attrs.evolve(stage.made, accepted=accepted), drift=())
 
 
 def adopt(resolved: Resolved, runs: Path, stage: str, path: Path) -> None:
     """Let an outside file or folder stand in for a stage.
 
     A stage with one output takes `path` itself; one with several takes the files or folders of
-    the outputs' names inside it. Raises InputError when something is not there.
+    the outputs' names inside it. Raises InputError when something is not there, or when the stage
+    has a result of its own.
     """
-    plan = make_plan(resolved, runs)
-    _check_name("adopt", stage, [item.name for item in plan.stages])
-    target = next(item for item in plan.stages if item.name == stage)
+    _check_name("adopt", stage, list(resolved.stages))
+    target = next(item for item in make_plan(resolved, runs).stages if item.name == stage)
     names = target.stage.outputs
     if not path.exists():
         raise InputError(f"adopt {stage}: {path} does not exist")
     found = {names[0]: path} if len(names) == 1 else {name: path / name for name in names}
-    for name, place in found.items():
-        if not place.exists():
-            raise InputError(
-                f"adopt {stage}: {place} does not exist; the stage makes {', '.join(names)}"
-            )
+    absent = [place for place in found.values() if not place.exists()]
+    if absent:
+        raise InputError(
+            f"adopt {stage}: {absent[0]} does not exist; the stage makes {', '.join(names)}"
+        )
+    if (target.record is not None and not target.record.adopted) or target.checkpoint:
+        raise InputError(
+            f"adopt {stage}: {target.directory} holds what the stage made itself: move or delete "
+            "that folder first"
+        )
     artifacts = {
         name: Artifact(path=str(place.resolve()), sha256=tree_sha256(place))
         for name, place in found.items()
     }
-    identity = "adopted:" + ",".join(artifact.sha256 for artifact in artifacts.values())
     target.directory.mkdir(parents=True, exist_ok=True)
-    write_record(
-        target.directory,
-        StageRecord(
-            stage=stage,
-            experiment=resolved.name,
-            fingerprint=identity,
-            config={},
-            inputs={},
-            artifacts=artifacts,
-            metrics={},
-            git=git_state(experiment_folder(resolved)),
-            versions=package_versions(),
-            seconds=0.0,
-            adopted=True,
-        ),
+    identity = "adopted:" + ",".join(artifact.sha256 for artifact in artifacts.values())
+    record = StageRecord(
+        stage=stage,
+        experiment=resolved.name,
+        fingerprint=identity,
+        config={},
+        execution={},
+        inputs={},
+        artifacts=artifacts,
+        metrics={},
+        git=git_state(),
+        versions=package_versions(),
+        seconds=0.0,
+        adopted=True,
     )
+    write_record(target.directory, record)
     print(f"{stage}: adopted {path}")
 
 
 def _check_name(flag: str, name: str | None, names: list[str]) -> None:
     if name is not None and name not in names:
-        raise InputError(f"--{flag}={name}: no such stage; {nearest(name, names)}")
+        raise InputError(f"--{flag}={name}: no such stage here; {nearest(name, names)}")

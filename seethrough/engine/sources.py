@@ -1,12 +1,18 @@
 """Turns the sources that stages name into local paths, and into identities for fingerprints."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from seethrough.data.sample_list import content_hash
 from seethrough.engine.files import tree_sha256, write_json
 from seethrough.errors import InputError
-from seethrough.recipe import Hub, Local, Output, Source
+from seethrough.recipe import Hub, Local, Output, Source, Stage
+from seethrough.recipe.paths import flatten
+
+# What is read from the hub: nothing that is unpickled or run.
+_HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
 
 
 class HashCache:
@@ -31,11 +37,25 @@ class HashCache:
         return self.known[key]
 
 
-def local_identity(source: Local, cache: HashCache) -> str:
-    """Identity of a local input: of a sample list its entries, else the bytes."""
+def sources(stage: Stage) -> Iterator[tuple[str, Source]]:
+    """Every source that a stage names, with its path."""
+    for path, value in flatten(stage).items():
+        yield from _sources_in(path, value)
+
+
+def _sources_in(path: str, value: Any) -> Iterator[tuple[str, Source]]:
+    if isinstance(value, Hub | Local | Output):
+        yield path, value
+    elif isinstance(value, tuple):
+        for index, item in enumerate(cast(tuple[Any, ...], value)):
+            yield from _sources_in(f"{path}.{index}", item)
+
+
+def local_identity(source: Local, cache: HashCache) -> str | None:
+    """Identity of a local input: of a sample list its entries, else the bytes; None if absent."""
     path = Path(source.path)
     if not path.exists():
-        return "absent"
+        return None
     if path.name.endswith((".txt", ".json", ".json.gz")):
         return f"samples:{content_hash(path)}"
     return f"sha256:{cache.sha256(path)}"
@@ -46,7 +66,12 @@ def hub_identity(source: Hub) -> str:
     return f"{source.repo}@{source.revision or 'main'}"
 
 
-def fetch(source: Source, where: str, outputs: dict[Output, Path]) -> Path:
+def snapshot_commit(path: Path) -> str | None:
+    """Commit of a hub repository's local copy, which lies in a folder of that name."""
+    return path.name if path.parent.name == "snapshots" else None
+
+
+def fetch(source: Source, where: str, outputs: Mapping[Output, Path]) -> Path:
     """The local file or folder of a source; hub repositories are downloaded or found in the cache.
 
     `where` is the field's path, for messages. Raises InputError naming the field, the source and
@@ -63,29 +88,41 @@ def fetch(source: Source, where: str, outputs: dict[Output, Path]) -> Path:
 
 
 def _download(source: Hub, where: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
     name = f"{where}: hub model {source.repo}" + (f"@{source.revision}" if source.revision else "")
+    instead = "or put its files in a folder and name that there: file:FOLDER"
     try:
-        return Path(snapshot_download(source.repo, revision=source.revision))
+        folder = snapshot_download(source.repo, revision=source.revision, allow_patterns=_HUB_FILES)
+        return Path(folder)
     except GatedRepoError as error:
         raise InputError(
-            f"{name} is gated: accept its terms on its page, then `hf auth login`"
+            f"{name} is gated: accept its terms on its page, then `hf auth login`, {instead}"
         ) from error
     except RepositoryNotFoundError as error:
         raise InputError(
-            f"{name} was not found, or is private: check the name, or `hf auth login`"
+            f"{name} was not found, or is private: check the name, `hf auth login`, {instead}"
         ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"{name}: it has no such revision; check it, {instead}") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise InputError(
-            f"{name} can't be fetched ({type(error).__name__}: {error}). Connect to the hub, or "
-            f"put the files in a folder and set --{where}=file:FOLDER"
-        ) from error
+        if constants.HF_HUB_OFFLINE:
+            reason = "is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it: unset it"
+        else:
+            reason = f"can't be fetched ({_reason(error)}): connect to the hub"
+        raise InputError(f"{name} {reason}, {instead}") from error
 
 
+def _reason(error: Exception) -> str:
+    """The first line of the error at the root: the hub's own say what we say, at length."""
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return f"{type(root).__name__}: {(str(root).splitlines() or [''])[0]}"

@@ -10,14 +10,38 @@ from accelerate import Accelerator
 from PIL import Image
 from tqdm import tqdm
 
+from seethrough.engine.files import write_text
+from seethrough.errors import InputError
+from seethrough.recipe.errors import nearest
 from seethrough.recipes.training import Tracking
+from seethrough.tasks.task import StageContext
 
 
-def tracker_init(tracking: Tracking, run_name: str, folder: Path) -> dict[str, Any]:
+def check_tracker(stage: str, tracker: str | None) -> None:
+    """Raise InputError for a tracker that accelerate doesn't know or that isn't installed."""
+    if tracker is None:
+        return
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    known = sorted(LOGGER_TYPE_TO_CLASS)
+    if tracker not in known:
+        raise InputError(
+            f"{stage}.tracking.tracker={tracker}: no such tracker; {nearest(tracker, known)} "
+            "(or none)"
+        )
+    if tracker not in get_available_trackers():
+        raise InputError(
+            f"{stage}.tracking.tracker={tracker}: its package is not installed: install it, or "
+            "choose none"
+        )
+
+
+def tracker_init(tracking: Tracking, run_name: str, context: StageContext) -> dict[str, Any]:
     """Arguments for the tracker's start; wandb goes offline when no key is known."""
     if tracking.tracker != "wandb":
         return {}
-    return {"wandb": {"name": run_name, "dir": str(folder), "mode": _wandb_mode()}}
+    mode = _wandb_mode() if context.is_main else "disabled"
+    return {"wandb": {"name": run_name, "dir": str(context.directory), "mode": mode}}
 
 
 def _wandb_mode() -> str:
@@ -26,7 +50,7 @@ def _wandb_mode() -> str:
     chosen = os.environ.get("WANDB_MODE")
     if chosen:
         return chosen
-    return "online" if wandb.api.api_key else "offline"
+    return "online" if wandb.login(prompt=False) else "offline"
 
 
 class RunLog:
@@ -70,8 +94,10 @@ class RunLog:
             picture.save(self.pictures_folder / f"step-{step:08d}-{name}.png")
         for tracker in self.accelerator.trackers:
             if hasattr(tracker, "log_images"):
-                images = {name: [np.asarray(image)] for name, image in pictures.items()}
-                tracker.log_images(images, step=step)
+                # A batch of one, (1, H, W, C).
+                images = {name: np.asarray(image)[None] for name, image in pictures.items()}
+                layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images(images, step=step, **layout)
 
     def close(self) -> None:
         """Finish the bar."""
@@ -82,7 +108,7 @@ class RunLog:
             return
         lines = self.path.read_text().splitlines()
         kept = [line for line in lines if _line_step(line) <= start]
-        self.path.write_text("".join(line + "\n" for line in kept))
+        write_text(self.path, "".join(line + "\n" for line in kept))
 
 
 def _line_step(line: str) -> float:
