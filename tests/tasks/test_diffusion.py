@@ -1,0 +1,184 @@
+"""The objective against published numbers, diffusers, and its own promise about randomness."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from seethrough.data.draws import Draw
+from seethrough.recipes.layerdiff import Objective
+from seethrough.tasks.diffusion import (
+    Diffusion,
+    min_snr_weights,
+    normal,
+    timestep_weights,
+    with_probability,
+)
+from tests.tasks.small import draw
+
+PARITY = Path(__file__).parents[1] / "data" / "parity" / "min_snr.safetensors"
+CPU = torch.device("cpu")
+Kind = Literal["epsilon", "v_prediction", "sample"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@pytest.fixture(scope="session")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SDXL's training schedule on disk, as a base has it."""
+    folder = tmp_path_factory.mktemp("scheduler")
+    DDPMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
+    ).save_pretrained(folder)
+    return folder
+
+
+def test_min_snr_weights_equal_the_reference(scheduler: Path) -> None:
+    vector = load_file(PARITY)
+    timesteps, snr = vector["timesteps"].long(), vector["snr"]
+    for kind, name in (("epsilon", "weight_eps_gamma5"), ("v_prediction", "weight_v_gamma5")):
+        torch.testing.assert_close(min_snr_weights(snr, 5.0, kind), vector[name])
+        objective = Objective(prediction_type=kind, snr_gamma=5.0)
+        weights = Diffusion(objective, scheduler).weights(timesteps)
+        torch.testing.assert_close(weights, vector[name], rtol=1e-4, atol=0)
+
+
+def test_min_snr_in_units_of_the_latents_is_the_same_for_every_prediction() -> None:
+    """A network's error in the clean latents weighs the same whatever the network predicts.
+
+    x = alpha x0 + sigma e gives error(e) = snr error(x0) and error(v) = (snr + 1) error(x0).
+    """
+    snr = torch.logspace(-3, 3, 13)
+    expected = snr.clamp(max=5.0)
+    torch.testing.assert_close(min_snr_weights(snr, 5.0, "sample"), expected)
+    torch.testing.assert_close(min_snr_weights(snr, 5.0, "epsilon") * snr, expected)
+    torch.testing.assert_close(min_snr_weights(snr, 5.0, "v_prediction") * (snr + 1), expected)
+
+
+def test_no_gamma_weighs_all_alike(scheduler: Path) -> None:
+    weights = Diffusion(Objective(snr_gamma=None), scheduler).weights(torch.tensor([0, 500, 999]))
+    assert weights.dtype == torch.float32 and weights.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noising_and_targets_are_those_of_diffusers(scheduler: Path, kind: Kind) -> None:
+    diffusion = Diffusion(Objective(prediction_type=kind), scheduler)
+    latents, noise = torch.randn(2, 3, 4, 4, 4), torch.randn(2, 3, 4, 4, 4)
+    timesteps = torch.tensor([20, 940])
+    config = json.loads((scheduler / "scheduler_config.json").read_text())
+    betas = torch.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, 1000).double()
+    kept = torch.cumprod(1 - betas**2, 0)[timesteps].view(2, 1, 1, 1, 1)
+    signal, sigma = kept.sqrt().float(), (1 - kept).sqrt().float()
+    noisy = diffusion.add_noise(latents, noise, timesteps)
+    torch.testing.assert_close(noisy, signal * latents + sigma * noise)
+    velocity = signal * noise - sigma * latents
+    expected = {"epsilon": noise, "sample": latents, "v_prediction": velocity}[kind]
+    torch.testing.assert_close(diffusion.target(latents, noise, timesteps), expected)
+    reference = DDPMScheduler.from_pretrained(scheduler)
+    torch.testing.assert_close(noisy, reference.add_noise(latents, noise, timesteps))  # pyright: ignore[reportArgumentType]
+
+
+def test_the_error_is_a_weighted_mean_of_each_frame(scheduler: Path) -> None:
+    diffusion = Diffusion(Objective(snr_gamma=5.0), scheduler)
+    latents, noise = torch.randn(2, 3, 4, 5, 6), torch.randn(2, 3, 4, 5, 6)
+    timesteps = torch.tensor([10, 750])
+    prediction = torch.randn(2, 3, 4, 5, 6)
+    error = diffusion.squared_error(prediction.half(), latents, noise, timesteps)
+    assert error.shape == (2, 3) and error.dtype == torch.float32
+    weights = torch.tensor([0.0483057, 1.0])
+    expected = ((prediction - noise) ** 2).mean((2, 3, 4)) * weights[:, None]
+    torch.testing.assert_close(error, expected, rtol=5e-3, atol=1e-4)
+    single = diffusion.squared_error(prediction[:, 0], latents[:, 0], noise[:, 0], timesteps)
+    torch.testing.assert_close(single, expected[:, 0], rtol=1e-4, atol=1e-6)
+
+
+def test_timestep_weights_of_each_strategy() -> None:
+    def favoured(**values: Any) -> list[int]:
+        weights = timestep_weights(Objective(timestep_bias_multiplier=3.0, **values), 1000)
+        assert set(np.unique(weights)) <= {1.0, 3.0}
+        return np.flatnonzero(weights == 3.0).tolist()
+
+    assert favoured(timestep_bias="none") == []
+    assert favoured(timestep_bias="earlier", timestep_bias_portion=0.2) == list(range(200))
+    assert favoured(timestep_bias="later", timestep_bias_portion=0.2) == list(range(800, 1000))
+    assert favoured(timestep_bias="later", timestep_bias_portion=0.0) == []
+    assert favoured(timestep_bias="range", timestep_bias_range=(3, 7)) == [3, 4, 5, 6]
+
+
+def test_drawn_timesteps_follow_the_weights(scheduler: Path) -> None:
+    draws = [draw(i) for i in range(4000)]
+    plain = Diffusion(Objective(), scheduler).timesteps(draws, CPU)
+    assert plain.dtype == torch.int64
+    assert plain.min() >= 0 and plain.max() <= 999 and len(plain.unique()) > 900
+    # In each tenth a tenth of 4,000, give or take five deviations of 19.
+    assert (torch.histc(plain.float(), 10, 0, 1000) - 400).abs().max() < 95
+    biased = Objective(
+        timestep_bias="range", timestep_bias_range=(100, 200), timestep_bias_multiplier=9.0
+    )
+    steps = Diffusion(biased, scheduler).timesteps(draws, CPU)
+    inside = ((steps >= 100) & (steps < 200)).float().mean()
+    assert abs(float(inside) - 0.5) < 0.05
+    never = Objective(
+        timestep_bias="range", timestep_bias_range=(0, 999), timestep_bias_multiplier=1e-12
+    )
+    assert (Diffusion(never, scheduler).timesteps(draws[:50], CPU) == 999).all()
+
+
+numbers = st.integers(0, 2**40)
+places = st.builds(
+    Draw, seed=numbers, stage=st.text(max_size=5), step=numbers, index=numbers, sample=numbers
+)
+
+
+@given(st.lists(places, min_size=1, max_size=4), st.data())
+def test_random_numbers_are_a_function_of_the_draw_alone(
+    scheduler: Path, draws: list[Draw], data: st.DataObject
+) -> None:
+    """Not of the batch: any choice of draws in any order gets the same rows."""
+    diffusion = Diffusion(Objective(noise_offset=0.1), scheduler)
+    chosen = data.draw(st.lists(st.integers(0, len(draws) - 1), min_size=1, max_size=4))
+    batch = [draws[i] for i in chosen]
+    assert torch.equal(diffusion.timesteps(batch, CPU), diffusion.timesteps(draws, CPU)[chosen])
+    shape = (2, 4, 3, 3)
+    noise = diffusion.noise(draws, shape, CPU)
+    assert noise.shape == (len(draws), *shape) and noise.dtype == torch.float32
+    torch.manual_seed(0)
+    assert torch.equal(diffusion.noise(batch, shape, CPU), noise[chosen])
+    drops = with_probability(draws, "any", 0.5)
+    assert with_probability(batch, "any", 0.5) == [drops[i] for i in chosen]
+
+
+def test_noise_is_standard_normal_and_independent() -> None:
+    noise = normal([draw(i) for i in range(8)], "noise", (3, 4, 16, 16), CPU)
+    assert abs(float(noise.mean())) < 0.03 and abs(float(noise.std()) - 1) < 0.03
+    rows = noise.flatten(1)
+    correlation = torch.corrcoef(rows) - torch.eye(8)
+    assert correlation.abs().max() < 0.1
+    frames = noise[0].flatten(1)
+    assert (torch.corrcoef(frames) - torch.eye(3)).abs().max() < 0.2
+    assert not torch.equal(noise, normal([draw(i) for i in range(8)], "other", (3, 4, 16, 16), CPU))
+
+
+def test_the_noise_offset_is_constant_over_a_channel_of_a_frame(scheduler: Path) -> None:
+    draws, shape = [draw(0), draw(1)], (3, 4, 8, 8)
+    plain = Diffusion(Objective(), scheduler).noise(draws, shape, CPU)
+    shifted = Diffusion(Objective(noise_offset=0.5), scheduler).noise(draws, shape, CPU)
+    offset = shifted - plain
+    assert offset.shape == (2, 3, 4, 8, 8)
+    torch.testing.assert_close(offset, offset[..., :1, :1].expand_as(offset), rtol=0, atol=1e-6)
+    sizes = offset[..., 0, 0] / 0.5
+    assert len(sizes.flatten().unique()) == 24 and 0.5 < float(sizes.std()) < 1.5
+
+
+def test_probabilities_are_kept() -> None:
+    draws = [draw(i) for i in range(2000)]
+    assert not any(with_probability(draws, "drop", 0.0))
+    assert all(with_probability(draws, "drop", 1.0))
+    assert abs(np.mean(with_probability(draws, "drop", 0.25)) - 0.25) < 0.05
+    assert with_probability(draws, "drop", 0.5) != with_probability(draws, "other", 0.5)

@@ -1,0 +1,279 @@
+"""2D training against its loss written out by hand, and where its weights come from."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seethrough.data.draws import Draw
+from seethrough.errors import InputError
+from seethrough.models.checkpoints import read_state_dict
+from seethrough.models.text_table import encode_captions
+from seethrough.recipe import Local, evolve
+from seethrough.recipes.layerdiff import Objective
+from seethrough.tasks.layerdiff2d import UNET_DELTA, LayerDiff2D
+from tests.tasks.small import SCALING, SIDE, Small, batch, context, draw, stage_2d
+
+MEAN = Objective(offset_probability=0.0, posterior="mean")
+
+
+def make(small: Small, folder: Path, **changes: Any) -> LayerDiff2D:
+    """The task with other fields of its objective, or of `model` and `data` as a dict."""
+    sections = {name: changes.pop(name, {}) for name in ("model", "data")}
+    stage = stage_2d(small, evolve(MEAN, **changes))
+    stage = evolve(
+        stage,
+        model=evolve(stage.model, **sections["model"]),
+        data=evolve(stage.data, **sections["data"]),
+    )
+    return LayerDiff2D(stage, context(stage, folder))
+
+
+@pytest.fixture
+def task(small: Small, unet_2d: Path, tmp_path: Path) -> LayerDiff2D:
+    return make(small, tmp_path, model={"unet": Local(str(unet_2d))})
+
+
+def kept_signal(timestep: int) -> Tensor:
+    """The share of the latents' variance that is left, from SDXL's published schedule."""
+    roots = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64)
+    return torch.cumprod(1 - roots**2, 0)[timestep]
+
+
+def loss_by_hand(small: Small, task: LayerDiff2D, unet: Path, where: Draw) -> float:
+    """One sample's loss from diffusers' classes and the formulas of the papers."""
+    item = task.layers[where]
+    vae = AutoencoderKL.from_pretrained(small.base / "vae")
+    model = UNet2DConditionModel.from_pretrained(unet)
+    argb = torch.stack([item["layer"], item["page"]])
+    timestep = int(where.numpy("timestep").random() * 1000)
+    kept = kept_signal(timestep)
+    text = encode_captions(small.base, [item["caption"]])
+    with torch.no_grad():
+        mean = vae.encode((2 * argb[:, 1:] - 1) * argb[:, :1]).latent_dist.mean * SCALING
+        latents, page = mean[:1], mean[1:]
+        noise = where.numpy("noise").standard_normal(latents.shape[1:], dtype="float32")
+        noise = torch.from_numpy(noise)[None]
+        noisy = kept.sqrt().float() * latents + (1 - kept).sqrt().float() * noise
+        prediction = model(
+            torch.cat([noisy, page], 1),
+            timestep,
+            text.hidden,
+            added_cond_kwargs={
+                "text_embeds": text.pooled,
+                "time_ids": torch.tensor([[SIDE, SIDE, 0.0, 0.0, SIDE, SIDE]]),
+            },
+        ).sample
+    snr = float(kept / (1 - kept))
+    return float(((prediction - noise) ** 2).mean()) * min(snr, 5.0) / snr
+
+
+def test_the_loss_is_the_sum_of_what_each_sample_gives_by_hand(
+    small: Small, task: LayerDiff2D, unet_2d: Path
+) -> None:
+    model = task.build().eval()
+    draws = [draw(0), draw(1), draw(2, sample=0)]
+    expected = [loss_by_hand(small, task, unet_2d, where) for where in draws]
+    for where, value in zip(draws, expected, strict=True):
+        assert float(task.loss(model, batch(task, where)).total) == pytest.approx(value, rel=1e-4)
+    together = batch(task, *draws)
+    loss = task.loss(model, together)
+    assert float(loss.total) == pytest.approx(sum(expected), rel=1e-4)
+    assert task.weight(together) == 3
+    assert loss.total.requires_grad and not loss.terms["latent"].requires_grad
+    assert loss.terms["latent"] == loss.total
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_each_prediction_type_has_its_target(
+    small: Small, unet_2d: Path, tmp_path: Path, kind: str
+) -> None:
+    """A network that predicts zeros errs by the target itself."""
+    model_source = {"unet": Local(str(unet_2d))}
+    task = make(small, tmp_path, prediction_type=kind, snr_gamma=None, model=model_source)
+    model: Any = task.build().eval()
+    torch.nn.init.zeros_(model.conv_out.weight)
+    torch.nn.init.zeros_(model.conv_out.bias)
+    where = draw(0)
+    data = batch(task, where)
+    latents = task.latents(data["items"][0])[:1]
+    noise = torch.from_numpy(where.numpy("noise").standard_normal(latents.shape[1:], "float32"))
+    kept = kept_signal(int(where.numpy("timestep").random() * 1000)).float()
+    velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
+    target = {"epsilon": noise, "v_prediction": velocity, "sample": latents}[kind]
+    total = float(task.loss(model, data).total)
+    assert total == pytest.approx(float((target**2).mean()), rel=1e-4)
+
+
+def test_micro_batches_add_up(task: LayerDiff2D) -> None:
+    """Two samples together, or one after the other: the same loss and gradients to rounding."""
+    model = task.build()
+    draws = [draw(0), draw(1)]
+    sums: list[tuple[float, Tensor]] = []
+    for micro_batches in ([draws], [[draws[0]], [draws[1]]]):
+        model.zero_grad()
+        total = 0.0
+        for micro_batch in micro_batches:
+            loss = task.loss(model, batch(task, *micro_batch)).total
+            loss.backward()
+            total += float(loss.detach())
+        gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        sums.append((total, torch.cat(gradients)))
+    (one, one_gradient), (two, two_gradient) = sums
+    assert one == pytest.approx(two, rel=1e-5)
+    assert one_gradient.norm() > 0
+    assert (one_gradient - two_gradient).norm() / one_gradient.norm() < 1e-4
+
+
+def test_a_step_is_a_function_of_its_draws(task: LayerDiff2D) -> None:
+    model = task.build().eval()
+    data = batch(task, draw(0))
+    torch.manual_seed(1)
+    first = float(task.loss(model, data).total)
+    torch.manual_seed(2)
+    assert float(task.loss(model, batch(task, draw(0))).total) == first
+    assert float(task.loss(model, batch(task, draw(0, step=1))).total) != first
+
+
+def test_prompts_are_dropped_sample_by_sample(small: Small, tmp_path: Path) -> None:
+    draws = [draw(i, sample=0) for i in range(40)]
+    captions = [["topwear", "face"]] * len(draws)
+    never, half, always = (
+        make(small, tmp_path, empty_prompt_probability=p).dropped(captions, draws)
+        for p in (0.0, 0.5, 1.0)
+    )
+    assert never == captions
+    assert always == [["", ""]] * len(draws)
+    assert 8 < half.count(["", ""]) < 32
+    assert all(row in (["", ""], ["topwear", "face"]) for row in half)
+    task = make(small, tmp_path, empty_prompt_probability=0.5)
+    assert task.dropped(captions[:1], draws[7:8]) == half[7:8]
+
+
+def test_the_network_sees_the_captions_that_are_left(small: Small, tmp_path: Path) -> None:
+    seen: list[Tensor] = []
+
+    def keep(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        seen.append(arguments[2])
+
+    table = encode_captions(small.base, ["", "topwear", "back hair", "legwear,footwear"])
+    for probability in (0.0, 1.0):
+        task = make(small, tmp_path, empty_prompt_probability=probability)
+        model = task.build().eval()
+        model.register_forward_pre_hook(keep, with_kwargs=True)
+        data = batch(task, draw(0))
+        task.loss(model, data)
+        caption = "" if probability else data["items"][0]["caption"]
+        torch.testing.assert_close(seen[-1], table.hidden[table.rows([caption])])
+
+
+# Weights to start from
+
+
+def test_the_base_is_extended_with_zeros(small: Small, tmp_path: Path) -> None:
+    base = read_state_dict(small.base / "unet")
+    state = make(small, tmp_path).build().state_dict()
+    assert state.keys() == base.keys()
+    assert state["conv_in.weight"].shape[1] == 8
+    assert not state["conv_in.weight"][:, 4:].any()
+    assert torch.equal(state["conv_in.weight"][:, :4], base["conv_in.weight"])
+    others = base.keys() - {"conv_in.weight"}
+    assert all(torch.equal(state[key], base[key]) for key in others)
+    assert all(value.dtype == torch.float32 for value in state.values())
+
+
+def test_the_delta_is_added(small: Small, tmp_path: Path) -> None:
+    base = read_state_dict(small.base / "unet")
+    keys = sorted(key for key in base if ".attn1.to_q" in key)
+    delta = {key: torch.full_like(base[key], 0.25) for key in keys}
+    save_file(delta, tmp_path / UNET_DELTA)
+    task = make(small, tmp_path, model={"unet_delta": Local(str(tmp_path))})
+    state = task.build().state_dict()
+    assert keys
+    for key in base.keys() - {"conv_in.weight"}:
+        torch.testing.assert_close(state[key], base[key] + (0.25 if key in delta else 0.0))
+    assert not state["conv_in.weight"][:, 4:].any()
+
+
+def test_a_missing_delta_is_named(small: Small, tmp_path: Path) -> None:
+    task = make(small, tmp_path, model={"unet_delta": Local(str(tmp_path))})
+    with pytest.raises(InputError, match=rf"{UNET_DELTA}: no such file.*model\.unet_delta"):
+        task.build()
+
+
+def test_training_goes_on_from_a_saved_unet(small: Small, tmp_path: Path) -> None:
+    task = make(small, tmp_path)
+    model = task.build()
+    with torch.no_grad():
+        for value in model.parameters():
+            value += 0.01
+    exported = task.export(model, tmp_path / "stage")["unet"]
+    assert exported == tmp_path / "stage" / "unet"
+    again = make(small, tmp_path, model={"unet": Local(str(exported))}).build()
+    expected = model.state_dict()
+    assert all(torch.equal(v, expected[key]) for key, v in again.state_dict().items())
+    # A saved UNet has the delta in it: it is not added twice.
+    again = make(
+        small, tmp_path, model={"unet": Local(str(exported)), "unet_delta": Local(str(tmp_path))}
+    )
+    assert torch.equal(again.build().state_dict()["conv_in.weight"], expected["conv_in.weight"])
+
+
+@pytest.mark.parametrize(
+    "part", ["unet", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer_2"]
+)
+def test_a_base_without_a_part_is_refused_by_name(small: Small, tmp_path: Path, part: str) -> None:
+    shutil.copytree(small.base, tmp_path / "base")
+    shutil.rmtree(tmp_path / "base" / part)
+    with pytest.raises(InputError, match=rf"base: this base has no subfolder '{part}'; it holds"):
+        make(small, tmp_path, model={"base": Local(str(tmp_path / "base"))}).build()
+
+
+def test_a_unet_of_another_shape_is_refused(small: Small, unet_2d: Path, tmp_path: Path) -> None:
+    shutil.copytree(unet_2d, tmp_path / "unet")
+    state = read_state_dict(unet_2d)
+    state["conv_out.bias"] = torch.zeros(5)
+    save_file(state, tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
+    task = make(small, tmp_path, model={"unet": Local(str(tmp_path / "unet"))})
+    with pytest.raises(InputError, match=r"'conv_out\.bias' has shape \(5,\).* needs \(4,\)"):
+        task.build()
+
+
+# Data and pictures
+
+
+def test_the_options_of_the_recipe_reach_the_dataset(small: Small, tmp_path: Path) -> None:
+    sources = ((small.source("samples"), 3),)
+    options: dict[str, Any] = {
+        "sources": sources, "random_flip": 0.3, "random_pad": 0.4, "whole_page": True,
+        "layer_alpha": "premultiplied", "size_groups": (("face",),), "own_box": False,
+        "load_objects": False,
+    }  # fmt: skip
+    layers = make(small, tmp_path, data=options).layers
+    assert len(layers) == 3 * 2
+    assert layers.target_size == SIDE
+    assert (layers.random_flip, layers.random_pad_prob) == (0.3, 0.4)
+    assert layers.whole_page and not layers.own_box and not layers.load_objects
+    assert layers.layer_alpha == "premultiplied"
+    assert layers.target_size_groups == (("face",),)
+
+
+def test_pictures_show_page_layer_and_prediction(task: LayerDiff2D) -> None:
+    model = task.build().eval()
+    dropping = attrs.evolve(task.stage.objective, empty_prompt_probability=1.0)
+    shown = task.pictures(model)["samples"]
+    assert shown.size == (3 * SIDE, 2 * SIDE) and shown.mode == "RGB"
+    assert task.pictures(model)["samples"].tobytes() == shown.tobytes()
+    item = task.layers[Draw(seed=0, stage="pictures", step=0, index=0, sample=0)]
+    page = (item["page"][1:].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy().tobytes()
+    assert shown.crop((0, 0, SIDE, SIDE)).tobytes() == page
+    # Captions are dropped in training alone.
+    task.stage = attrs.evolve(task.stage, objective=dropping)
+    assert task.pictures(model)["samples"].tobytes() == shown.tobytes()
