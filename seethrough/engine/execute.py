@@ -99,6 +99,7 @@ def _run_stage(work: Work) -> Finished | None:
     stage = work.stage
     hardware = device_section(stage)
     state = process_state(on_cpu(hardware))
+    is_main = state.is_main_process
     device = _device(hardware, state)
     if hardware.threads is not None:
         torch.set_num_threads(hardware.threads)
@@ -113,8 +114,8 @@ def _run_stage(work: Work) -> Finished | None:
         directory=work.directory,
         paths=paths,
         device=device,
-        report=lambda text: print(text, flush=True) if state.is_main_process else None,
-        is_main=state.is_main_process,
+        report=lambda text: print(text, flush=True) if is_main else None,
+        is_main=is_main,
     )
     context.report(f"{work.name}: {first_line(stage)}")
     implementation = _implementation(stage)
@@ -123,16 +124,14 @@ def _run_stage(work: Work) -> Finished | None:
     try:
         if isinstance(stage, TrainStage):
             result, earlier = _train(work, stage, implementation, context)
-        elif state.is_main_process:
+        elif is_main:
             result = implementation(stage, context)
-        if not state.is_main_process or result is None:
-            return None
     finally:
         # The next stage of this process may run on another device or in another precision.
         AcceleratorState._reset_state(reset_partial_state=world() == 1)
-    seconds = earlier + time.perf_counter() - started
-    context.report(f"{work.name}: done in {seconds:.0f} s{_metrics_text(result)}")
-    return Finished(result, seconds, _commits(paths))
+    if result is None or not is_main:
+        return None
+    return Finished(result, earlier + time.perf_counter() - started, _commits(paths))
 
 
 def _train(
@@ -222,10 +221,3 @@ def _implementation(stage: Stage) -> Any:
 def _commits(paths: Mapping[Source, Path]) -> dict[str, str]:
     found = {str(s): snapshot_commit(path) for s, path in paths.items() if isinstance(s, Hub)}
     return {source: commit for source, commit in found.items() if commit is not None}
-
-
-def _metrics_text(result: StageResult) -> str:
-    if not result.metrics:
-        return ""
-    shown = {name: value for name, value in result.metrics.items() if "/" not in name}
-    return "; " + ", ".join(f"{name} {value:.4g}" for name, value in shown.items())

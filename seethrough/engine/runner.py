@@ -169,6 +169,8 @@ def _run_stage(resolved: Resolved, plan: StagePlan, outputs: dict[Output, Path])
     finished = launch_stage(work, resolved.file)
     if finished is not None:
         write_record(plan.directory, _record(resolved, plan, finished, git))
+        done = f"{plan.name}: done in {finished.seconds:.0f} s"
+        print(done + _metrics_text(finished.result.metrics), flush=True)
 
 
 def _record(
@@ -260,3 +262,8 @@ def adopt(resolved: Resolved, runs: Path, stage: str, path: Path) -> None:
 def _check_name(flag: str, name: str | None, names: list[str]) -> None:
     if name is not None and name not in names:
         raise InputError(f"--{flag}={name}: no such stage here; {nearest(name, names)}")
+
+
+def _metrics_text(metrics: dict[str, float]) -> str:
+    shown = [f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name]
+    return "; " + ", ".join(shown) if shown else ""

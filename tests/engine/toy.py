@@ -3,9 +3,10 @@
 It goes through the engine like the others, and imports nothing but torch and numpy.
 """
 
+import itertools
 import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,105 +18,10 @@ from torch.utils.data import Dataset
 
 from seethrough.data.draws import Draw
 from seethrough.errors import InputError
-from seethrough.recipe import (
-    Execution,
-    Experiment,
-    NonNegativeFloat,
-    Output,
-    PositiveInt,
-    Source,
-    Stage,
-    recipe,
-)
-from seethrough.recipes.training import (
-    AdamW,
-    AnyOptim,
-    Data,
-    Device,
-    Hardware,
-    Schedule,
-    Tracking,
-    TrainStage,
-)
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext, StageResult, Task
+from tests.engine.chain import Perceptron, Rows, Total
 
 INPUTS = 8
-
-
-@recipe
-class Rows(Stage):
-    """Writes rows of numbers."""
-
-    implementation: ClassVar[str] = "tests.engine.toy:write_rows"
-    outputs: ClassVar[tuple[str, ...]] = ("rows",)
-
-    count: PositiveInt = 20
-    """How many."""
-
-    scale: Source | None = None
-    """A file with a number to multiply them with."""
-
-    hardware: Execution[Device] = Device(device="cpu")
-    """Where."""
-
-
-@recipe
-class Perceptron(TrainStage):
-    """Trains a perceptron on the rows."""
-
-    implementation: ClassVar[str] = "tests.engine.toy:PerceptronTask"
-    outputs: ClassVar[tuple[str, ...]] = ("weights",)
-
-    data: Data = Data(sources=((Output("rows", "rows"), 1),), global_batch=8)
-    """All rows."""
-
-    optim: AnyOptim = AdamW(lr=1e-2, precision="fp32")
-    """Optimizer."""
-
-    schedule: Schedule = Schedule(
-        max_steps=6, warmup_steps=1, checkpoint_every=2, pictures_every=None
-    )
-    """A few steps."""
-
-    hardware: Execution[Hardware] = Hardware(
-        device="cpu", micro_batch=2, loader_workers=0, threads=1
-    )
-    """One thread."""
-
-    tracking: Execution[Tracking] = Tracking(tracker=None)
-    """Nothing but the log."""
-
-    width: PositiveInt = 16
-    """Width of the hidden layers."""
-
-    weighted: bool = False
-    """Weigh samples differently, some not at all."""
-
-    nan_step: int | None = None
-    """Step at which row 3 has a loss that is not a number."""
-
-    nan_gradient_step: int | None = None
-    """Step at which the gradient is not a number although the loss is one."""
-
-    bad_row: int | None = None
-    """A row that can't be read."""
-
-    bug_row: int | None = None
-    """A row on which the code fails."""
-
-    pause: Execution[NonNegativeFloat] = 0.0
-    """Seconds that each micro-batch takes longer."""
-
-
-@recipe
-class Total(Stage):
-    """Adds up the trained weights."""
-
-    implementation: ClassVar[str] = "tests.engine.toy:add_up"
-    outputs: ClassVar[tuple[str, ...]] = ("total", "count")
-
-    weights: Source = Output("train", "weights")
-    """The trained weights."""
 
 
 def write_rows(stage: Rows, context: StageContext) -> StageResult:
@@ -142,7 +48,7 @@ class Layers(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         sizes = [INPUTS, width, 2 * width, width, 1]
-        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        pairs = itertools.pairwise(sizes)
         self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in pairs])
         self.recompute = False
         self.unit_calls = 0
@@ -243,17 +149,3 @@ class PerceptronTask(Task[Perceptron]):
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         save_file(model.state_dict(), directory / "weights.safetensors")
         return {"weights": directory / "weights.safetensors"}
-
-
-@recipe
-class Toy(Experiment):
-    """Rows, a perceptron, a sum."""
-
-    rows: Rows = Rows()
-    """Data."""
-
-    train: Perceptron = Perceptron()
-    """Training."""
-
-    total: Total = Total()
-    """What is made of it."""
