@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff3DDataset
+from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff, decompose_group
 from seethrough.inference.grid import picture_grid
 from seethrough.inference.sampling import Solver
@@ -17,6 +18,9 @@ from seethrough.models.checkpoints import load_model
 from seethrough.recipes.layerdiff import LayerDiff3DTrain
 from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
 from seethrough.tasks.task import Batch, Loss, ParameterGroup
+
+TEMPORAL = ".temporal_transformer_blocks."
+"""What the names of the parameters across frames have in them."""
 
 
 class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
@@ -38,14 +42,26 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
 
     def build(self) -> nn.Module:
         folder = self.context.path(self.stage.model.unet)
-        return load_model(UNetFrameConditionModel, folder, torch.float32)
+        model = load_model(UNetFrameConditionModel, folder, torch.float32)
+        # The class also builds plain 2D blocks: such a network would train frame by frame.
+        if not any(TEMPORAL in name for name, _ in model.named_parameters()):
+            raise InputError(
+                f"{folder}: this UNet has no blocks across frames: convert it with an inflate stage"
+            )
+        sizes = [len(group) for group in self.stage.data.groups]
+        if self._grouped(model) and list(model.config["group_embedding_num"]) != sizes:
+            raise InputError(
+                f"{folder}: this UNet has groups of {list(model.config['group_embedding_num'])} "
+                f"frames, but data.groups have {sizes} tags"
+            )
+        return model
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[ParameterGroup]:
         learn = self.stage.model.learn
         chosen = [
             parameter
             for name, parameter in model.named_parameters()
-            if learn == "all" or ("temporal_transformer_blocks" in name) == (learn == "temporal")
+            if learn == "all" or (TEMPORAL in name) == (learn == "temporal")
         ]
         return [ParameterGroup(learn, chosen, lr)]
 
