@@ -12,6 +12,7 @@ from torch import nn
 from seethrough.data.layout import Sample, read_sample
 from seethrough.data.sample_list import read_sample_list
 from seethrough.data.tags import BODY_GROUP, HEAD, HEAD_GROUP, TAGS_V3
+from seethrough.errors import InputError
 from seethrough.inference.ceiling import reconstruct_layers
 from seethrough.inference.composite import DRAWING_ORDER, Image8, drawing_order, flatten
 from seethrough.inference.decompose import (
@@ -68,6 +69,7 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         decode_batch=stage.pages_at_once,
     )
     samples = _read_samples(stage, context.path(stage.pages))
+    _check_names(samples)
     layers_folder = context.directory / "layers"
     pages = [
         _write(result, sample, layers_folder, stage.resolution)
@@ -105,6 +107,18 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
 
 def _read_samples(stage: Decompose, sample_list: Path) -> list[Sample]:
     return [read_sample(path, stage.layer_alpha) for path in read_sample_list(sample_list)]
+
+
+def _check_names(samples: list[Sample]) -> None:
+    """Refuse pages whose layers would overwrite each other."""
+    seen: dict[str, Path] = {}
+    for sample in samples:
+        if sample.name in seen:
+            raise InputError(
+                f"{sample.page_path}: its layers would be named {sample.name!r}, as those of "
+                f"{seen[sample.name]}: rename one page, or list it once"
+            )
+        seen[sample.name] = sample.page_path
 
 
 def _load(stage: Decompose, context: StageContext) -> LayerDiff:
