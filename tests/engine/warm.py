@@ -1,0 +1,56 @@
+"""A process that has the engine imported and forks command lines from there, to save time.
+
+It reads requests from standard input and answers with a line of JSON. A forked process is a
+process like any other: with its own ranks, output files, and death.
+"""
+
+import importlib
+import json
+import os
+import sys
+from typing import Any
+
+IMPORTS = (
+    "seethrough.engine.execute",
+    "seethrough.engine.runner",
+    "tests.engine.toy",
+    # What torch's and others' optimizers import when they are made.
+    "torch._dynamo",
+    "bitsandbytes.optim",
+    "transformers.optimization",
+)
+
+
+def serve() -> None:
+    """Answer requests until the input ends."""
+    for name in IMPORTS:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer: dict[str, Any]
+        if "start" in request:
+            answer = {"pid": _start(request["start"])}
+        else:
+            _, status = os.waitpid(request["wait"], 0)
+            answer = {"code": os.waitstatus_to_exitcode(status)}
+        print(json.dumps(answer), flush=True)
+
+
+def _start(task: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    for number, path in ((1, task["out"]), (2, task["err"])):
+        handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        os.dup2(handle, number)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.environ.update(task["env"])
+    from seethrough.run import main
+
+    sys.argv = ["seethrough", *task["arguments"]]
+    sys.exit(main(task["arguments"]))
+
+
+if __name__ == "__main__":
+    serve()
