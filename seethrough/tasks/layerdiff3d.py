@@ -1,8 +1,11 @@
 """LayerDiff 3D: all layers of a group of tags from the page."""
 
 from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -23,6 +26,50 @@ TEMPORAL = ".temporal_transformer_blocks."
 """What the names of the parameters across frames have in them."""
 
 
+@attrs.frozen
+class _Noised:
+    """Samples of one group on their way through the UNet."""
+
+    arguments: dict[str, Any]
+    truth: tuple[Tensor, Tensor, Tensor]
+    """Latents (B, F, C, h, w), their noise, and timesteps (B,)."""
+    weights: Tensor
+    """(B, F) weights of the frames."""
+
+
+class GroupwiseUNet(nn.Module):
+    """The UNet on samples of several groups in one call.
+
+    Data parallelism wants one forward pass a step that reaches every parameter, while groups
+    differ in frames and each reaches its own embeddings alone.
+    """
+
+    def __init__(self, unet: UNetFrameConditionModel) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass."""
+        self.unet.enable_gradient_checkpointing()
+
+    def forward(self, calls: Mapping[int, Mapping[str, Any]]) -> dict[int, Tensor]:
+        """Predictions (B, F, C, h, w) by group, from each group's arguments of the UNet."""
+        grouped = bool(self.unet.config["group_embedding"])
+        predictions: dict[int, Tensor] = {}
+        for group, arguments in calls.items():
+            index = group if grouped else None
+            predictions[group] = self.unet(**arguments, group_index=index, return_dict=False)[0]
+        if grouped:
+            first = next(iter(predictions))
+            # Embeddings of the groups that are not here: in the graph, with gradient 0.
+            predictions[first] = predictions[first] + 0.0 * self._embedding_sum()
+        return predictions
+
+    def _embedding_sum(self) -> Tensor:
+        embeddings = [*self.unet.group_embeds.parameters(), *self.unet.group_embeds2.parameters()]  # pyright: ignore
+        return torch.stack([parameter.sum() for parameter in embeddings]).sum()
+
+
 class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
     """The UNet across frames on the noisy latents of a group's layers, beside the page's."""
 
@@ -40,7 +87,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
             ngroup_iters=data.ngroup_iters,
         )
 
-    def build(self) -> nn.Module:
+    def build(self) -> GroupwiseUNet:
         folder = self.context.path(self.stage.model.unet)
         model = load_model(UNetFrameConditionModel, folder, torch.float32)
         # The class also builds plain 2D blocks: such a network would train frame by frame.
@@ -49,12 +96,12 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
                 f"{folder}: this UNet has no blocks across frames: convert it with an inflate stage"
             )
         sizes = [len(group) for group in self.stage.data.groups]
-        if self._grouped(model) and list(model.config["group_embedding_num"]) != sizes:
+        if model.config["group_embedding"] and list(model.config["group_embedding_num"]) != sizes:
             raise InputError(
                 f"{folder}: this UNet has groups of {list(model.config['group_embedding_num'])} "
                 f"frames, but data.groups have {sizes} tags"
             )
-        return model
+        return GroupwiseUNet(model)
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[ParameterGroup]:
         learn = self.stage.model.learn
@@ -77,13 +124,17 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         by_group: dict[int, list[Batch]] = defaultdict(list)
         for item in batch["items"]:
             by_group[item["group_index"]].append(item)
-        totals: list[Tensor] = []
-        for group_index, items in sorted(by_group.items()):
-            totals.append(self._group_loss(model, group_index, items))
+        groups = {group: self._noised(items) for group, items in sorted(by_group.items())}
+        predictions = model({group: noised.arguments for group, noised in groups.items()})
+        totals = [
+            (self.diffusion.squared_error(predictions[group], *noised.truth) * noised.weights).sum()
+            for group, noised in groups.items()
+        ]
         total = torch.stack(totals).sum()
         return Loss(total, {"latent": total.detach()})
 
-    def _group_loss(self, model: nn.Module, group_index: int, items: list[Batch]) -> Tensor:
+    def _noised(self, items: list[Batch]) -> "_Noised":
+        """The UNet's arguments for samples of one group, and what its prediction is held to."""
         draws: list[Draw] = [item["draw"] for item in items]
         stacked = torch.stack([self.latents(item) for item in items])
         latents, page = stacked[:, :-1], stacked[:, -1:]
@@ -92,27 +143,27 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
         captions = self.dropped([item["captions"] for item in items], draws)
         hidden, conditions = self.text_conditions(captions, self.stage.data.target_size)
-        prediction = model(
-            torch.cat([noisy, page.expand_as(noisy)], dim=2),
-            timesteps,
-            hidden,
-            added_cond_kwargs=conditions,
-            group_index=group_index if self._grouped(model) else None,
-            return_dict=False,
-        )[0]
-        errors = self.diffusion.squared_error(prediction, latents, noise, timesteps)
         weights = torch.stack([self._frame_weights(item) for item in items])
-        return (errors * weights.to(errors.device, non_blocking=True)).sum()
+        return _Noised(
+            arguments={
+                "sample": torch.cat([noisy, page.expand_as(noisy)], dim=2),
+                "timestep": timesteps,
+                "encoder_hidden_states": hidden,
+                "added_cond_kwargs": conditions,
+            },
+            truth=(latents, noise, timesteps),
+            weights=weights.to(latents.device, non_blocking=True),
+        )
 
-    def _grouped(self, model: nn.Module) -> bool:
-        network: Any = getattr(model, "module", model)
-        return bool(network.config["group_embedding"])
+    def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
+        assert isinstance(model, GroupwiseUNet)
+        return super().export(model.unet, directory)
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
         """For each group: the page of its first sample, then each frame's prediction."""
-        assert isinstance(model, UNetFrameConditionModel)
+        assert isinstance(model, GroupwiseUNet)
         data = self.stage.data
-        networks = LayerDiff(model, self.vae, self.transparent_vae, self.text)
+        networks = LayerDiff(model.unet, self.vae, self.transparent_vae, self.text)
         options = DecomposeOptions(
             resolution=data.target_size,
             steps=PICTURE_STEPS,

@@ -15,7 +15,7 @@ from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
 from seethrough.tasks.diffusion import normal
-from seethrough.tasks.task import Batch, Loss, Task
+from seethrough.tasks.task import Batch, Loss, ParameterGroup, Task
 
 SCALE_PICTURES = 256
 """Pictures whose latents give the scaling factor."""
@@ -80,6 +80,16 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
                 latent_channels=model.latent_channels,
             )
         return Autoencoders(vae, transparent_vae)
+
+    def parameter_groups(self, model: nn.Module, lr: float) -> list[ParameterGroup]:
+        """All parameters, but the offset encoder's only if a term reaches it."""
+        learns_offset = self.stage.loss.identity > 0
+        chosen = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if learns_offset or not name.startswith("transparent_vae.encoder.")
+        ]
+        return [ParameterGroup("all", chosen, lr)]
 
     def dataset(self) -> LayerDiff2DDataset:
         data = self.stage.data
