@@ -1,0 +1,263 @@
+"""Every value that was published, in one place, with where it stands; and what ablations change."""
+
+from pathlib import Path
+
+import pytest
+
+from seethrough.recipe import differences, load, show_value
+from seethrough.recipes.training import TrainStage
+from tests.recipes.rules import EXPERIMENTS, V3, is_accepted, problems
+
+HEAD_TAGS = (
+    "head, front hair, back hair, headwear, face, irides, eyebrow, eyewhite, eyelash, eyewear, "
+    "ears, earwear, nose, mouth, neck, neckwear"
+)
+BODY_TAGS = "topwear, handwear, bottomwear, legwear, footwear, tail, wings, objects"
+BODY_GROUP = (
+    "front hair, back hair, head, neck, neckwear, topwear, handwear, bottomwear, legwear, "
+    "footwear, tail, wings, objects"
+)
+HEAD_GROUP = (
+    "headwear, face, irides, eyebrow, eyewhite, eyelash, eyewear, ears, earwear, nose, mouth"
+)
+
+BOTH = {
+    "training configurations": {
+        "data.random_flip": "0.5",
+        "data.random_pad": "0.5",
+        "optim": "AdamW",
+        "optim.precision": "bf16",
+        "schedule.lr_schedule": "constant",
+        "schedule.warmup_steps": "500",
+        "schedule.checkpoint_every": "4000",
+        "schedule.keep_checkpoints": "10",
+        "objective.snr_gamma": "5.0",
+        "objective.offset_probability": "0.25",
+        "objective.empty_prompt_probability": "0.0",
+        "model.base": "hub:cagliostrolab/animagine-xl-4.0",
+    },
+    "required optimizer arguments": {
+        "optim.betas": "(0.9, 0.999)",
+        "optim.weight_decay": "0.01",
+        "optim.eps": "1e-08",
+    },
+    "defaults of the training programs": {
+        "optim.max_grad_norm": "1.0",
+        "optim.ema_decay": "none",
+        "objective.noise_offset": "0.0",
+        "objective.timestep_bias": "none",
+        "objective.timestep_bias_multiplier": "1.0",
+        "objective.timestep_bias_portion": "0.25",
+        "objective.timestep_bias_range": "(0, 1000)",
+    },
+    "overview of the two models: steps and machine": {
+        "schedule.max_steps": "200000",
+        "hardware.processes": "8",
+        "hardware.device_memory_gib": "141.0",
+    },
+    "diffusion: SDXL's scheduler predicts the noise; latents without offset are drawn": {
+        "objective.prediction_type": "epsilon",
+        "objective.posterior": "sample",
+    },
+    "the step: offsets come from LayerDiffuse's files": {
+        "model.transparent_vae": "hub:lllyasviel/LayerDiffuse_Diffusers",
+    },
+}  # fmt: skip
+"""Section of the specification in words, and what it says of both training stages."""
+
+TRAIN_2D = {
+    "training configurations": {
+        "seed": "42",
+        "data.target_size": "1024",
+        "data.size_groups": f"(({HEAD_TAGS}), ({BODY_TAGS}), ({HEAD_TAGS}, {BODY_TAGS}))",
+        "data.global_batch": "64",
+        "hardware.micro_batch": "8",
+        "optim.lr": "3e-05",
+        "schedule.pictures_every": "500",
+    },
+    "2D samples: the own box is one of the crops, and objects are loaded": {
+        "data.own_box": "true",
+        "data.whole_page": "false",
+        "data.load_objects": "true",
+    },
+    "set-up sequence: the base's UNet with LayerDiffuse's weight offsets": {
+        "model.unet_delta": "hub:lllyasviel/LayerDiffuse_Diffusers",
+        "model.unet": "none",
+    },
+}
+
+TRAIN_3D = {
+    "training configurations": {
+        "seed": "64",
+        "data.target_size": "1280",
+        "data.groups": f"(({BODY_GROUP}), ({HEAD_GROUP}))",
+        "data.ngroup_iters": "1",
+        "data.global_batch": "64",
+        "hardware.micro_batch": "1",
+        "hardware.gradient_checkpointing": "true",
+        "optim.lr": "4e-05",
+        "schedule.pictures_every": "125",
+        "tracking.tracker": "wandb",
+    },
+    "defaults of the training programs": {"model.learn": "all"},
+    "3D samples: the crop is the box of the group's tags": {"data.whole_page": "false"},
+    "diffusion: absent frames count fully": {"objective.absent_weight": "1.0"},
+}
+
+OTHERS = {
+    "extra configuration keys that the V3 flow needs": {
+        "inflate.group_embedding": "true",
+        "inflate.group_sizes": "(13, 11)",
+        "inflate.seed": "0",
+    },
+    "inference: command line": {
+        "decompose.resolution": "1280",
+        "decompose.sampler.steps": "30",
+        "decompose.sampler.seed": "42",
+    },
+    "inference: the pipeline runs in bf16, its averaging breaks off after the first pass": {
+        "decompose.precision": "bf16",
+        "decompose.averaged_decode": "false",
+    },
+    "inference: the head is cropped and enlarged for the second pass": {
+        "decompose.head_pass": "crop",
+    },
+    "inference: noise is what the network predicts": {"decompose.prediction_type": "epsilon"},
+}
+
+
+def rows(*tables: tuple[str, dict[str, dict[str, str]]]) -> list[tuple[str, str, str]]:
+    return [
+        (f"{prefix}{path}", value, section)
+        for prefix, table in tables
+        for section, entries in table.items()
+        for path, value in entries.items()
+    ]
+
+
+PUBLISHED_2D = rows(("train_2d.", BOTH), ("train_2d.", TRAIN_2D))
+PUBLISHED = PUBLISHED_2D + rows(("train_3d.", BOTH), ("train_3d.", TRAIN_3D), ("", OTHERS))
+
+OURS = {
+    "*.data.sources": "names of sample lists",
+    "*.data.layer_alpha": "said once more by the annotation of samples that know",
+    "*.data.cache_latents": "execution",
+    "*.deepspeed.*": "the published runs used ZeRO 1 or 2 at the same batch",
+    "*.hardware.*": "execution",
+    "*.schedule.*": "execution, or of other schedules",
+    "*.tracking.*": "execution",
+    "train_3d.model.unet": "the chain's wiring",
+    "inflate.unet": "the chain's wiring",
+    "inflate.dtype": "published in bfloat16, here as trained",
+    "decompose.*": "inputs, wiring and machine",
+}
+"""What no publication says, or what we do otherwise on purpose."""
+
+
+def values(experiment: Path) -> dict[str, str]:
+    return {path: show_value(value) for path, value in load(experiment).values().items()}
+
+
+def test_the_v3_recipe_has_every_published_value() -> None:
+    found = values(V3)
+    wrong = [
+        f"{path}: {found.get(path)}, published {value} ({section})"
+        for path, value, section in PUBLISHED
+        if found.get(path) != value
+    ]
+    assert not wrong
+
+
+def test_no_value_is_left_without_a_source() -> None:
+    from fnmatch import fnmatch
+
+    draft = load(V3)
+    told = {path for path, _, _ in PUBLISHED}
+    leaves = {path for path, value in draft.values().items() if not isinstance(value, type)}
+    untold = {path for path in leaves - told if not any(fnmatch(path, pattern) for pattern in OURS)}
+    assert not untold
+    assert told <= set(draft.values())
+
+
+def test_the_second_iteration_has_its_published_values() -> None:
+    found = values(EXPERIMENTS / "layerdiff_iter2.py")
+    for path, value, section in PUBLISHED_2D:
+        assert found[path] == value, section
+    # Training configurations: the true samples 16 times, the synthetic ones once.
+    assert found["train_2d.data.sources"] == (
+        "((file:workspace/datasets/l2d_bodysamples_v3.txt, 16), "
+        "(file:workspace/datasets/danbooru_synsamples.txt, 1))"
+    )
+    assert {path.partition(".")[0] for path in found} == {"train_2d"}
+
+
+def test_accumulation_is_the_published_one() -> None:
+    stages = load(V3).resolve().stages
+    accumulation = {
+        name: stage.accumulation for name, stage in stages.items() if isinstance(stage, TrainStage)
+    }
+    assert accumulation == {"train_2d": 1, "train_3d": 8}
+
+
+def test_parameters_are_known_for_the_published_base_alone() -> None:
+    """Parameter counts of the specification, counted on the reference."""
+    stages = load(V3).resolve().stages
+    train_2d, train_3d = stages["train_2d"], stages["train_3d"]
+    assert isinstance(train_2d, TrainStage) and isinstance(train_3d, TrainStage)
+    assert (train_2d.parameters, train_3d.parameters) == (2_567_475_204, 4_071_291_140)
+    other = load(V3).override([("train_2d.model.base", "file:elsewhere")]).resolve()
+    stage = other.stages["train_2d"]
+    assert isinstance(stage, TrainStage) and stage.parameters is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (
+            ("decompose.prediction_type=sample",),
+            ["decompose.prediction_type: train_3d predicts epsilon: make them the same"],
+        ),
+        (
+            ("train_3d.objective.prediction_type=v_prediction",),
+            [
+                "decompose.prediction_type: train_3d predicts v_prediction: make them the same",
+                "train_2d.objective.prediction_type: train_3d predicts v_prediction",
+            ],
+        ),
+        (
+            ("inflate.group_sizes=(13,12)",),
+            ["inflate.group_sizes: train_3d.data.groups have (13, 11) tags"],
+        ),
+        (
+            ("train_3d.data.groups=((face,nose),(topwear,))",),
+            ["inflate.group_sizes: train_3d.data.groups have (2, 1) tags"],
+        ),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(flags: tuple[str, ...], expected: list[str]) -> None:
+    assert problems(V3, *flags) == expected
+
+
+def test_stages_that_fit_are_accepted() -> None:
+    kinds = ("decompose", "train_2d.objective", "train_3d.objective")
+    assert is_accepted(V3, *(f"{kind}.prediction_type=v_prediction" for kind in kinds))
+    assert is_accepted(V3, "inflate.group_embedding=false", "inflate.group_sizes=(1,)")
+
+
+ABLATIONS = {
+    "layerdiff3d_low_lr": {"train_3d.optim.lr": (2e-5, 4e-5)},
+    "layerdiff3d_drop_absent": {"train_3d.objective.absent_weight": (0.0, 1.0)},
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_differs_in_its_field_alone(name: str) -> None:
+    ablation, base = load(EXPERIMENTS / f"{name}.py"), load(V3)
+    found = {d.path: (d.a, d.b) for d in differences(ablation.experiment, base.experiment)}
+    assert found == ABLATIONS[name]
+    assert isinstance(ablation.experiment, type(base.experiment))
+
+
+def test_every_experiment_is_known_here() -> None:
+    stems = {path.stem for path in EXPERIMENTS.glob("*.py") if path.stem != "__init__"}
+    assert stems == {"layerdiff3d_v3", "layerdiff_iter2", *ABLATIONS}

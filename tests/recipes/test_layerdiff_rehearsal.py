@@ -1,0 +1,141 @@
+"""The twin: the same stage classes, and no value changed but those that its rule names."""
+
+from fnmatch import fnmatch
+
+import pytest
+
+from seethrough.recipe import (
+    Draft,
+    Hub,
+    Local,
+    Output,
+    Source,
+    differences,
+    flatten,
+    identity_values,
+    load,
+)
+from seethrough.recipes.training import TrainStage
+from tests.recipes.rules import EXPERIMENTS, V3
+
+NAMES = sorted(path.stem for path in EXPERIMENTS.glob("*.py"))
+STAND_INS = ["characters", "vae", "base"]
+
+RULE = (
+    # What comes from outside comes from the stand-ins.
+    "*.model.base", "*.model.transparent_vae", "train_2d.model.unet_delta", "*.data.sources",
+    "decompose.base", "decompose.transparent_vae", "decompose.pages", "decompose.known",
+    # Smaller pictures, whole and not mirrored, so that each is encoded once.
+    "*.data.target_size", "*.data.whole_page", "*.data.random_pad", "*.data.random_flip",
+    "*.data.cache_latents", "*.objective.offset_probability", "*.objective.posterior",
+    "decompose.resolution", "decompose.head_pass",
+    # Fewer steps of fewer samples.
+    "*.data.global_batch", "*.schedule.max_steps", "*.schedule.warmup_steps",
+    "*.schedule.checkpoint_every", "*.schedule.keep_checkpoints", "*.schedule.pictures_every",
+    "*.schedule.log_every", "*.optim.lr", "*.optim.ema_decay", "decompose.sampler.steps",
+    # The machine.
+    "*.optim.precision", "*.hardware.*", "*.tracking.tracker", "decompose.precision",
+    "decompose.pages_at_once",
+)  # fmt: skip
+"""Paths that the rule may change."""
+
+
+def named(path: str) -> bool:
+    return any(fnmatch(path, pattern) for pattern in RULE)
+
+
+def twin(name: str, *flags: str) -> Draft:
+    """The twin of an experiment under `path=value` flags."""
+    pairs = [tuple(flag.split("=", 1)) for flag in flags]
+    return load(EXPERIMENTS / f"{name}.py").override([(p, text) for p, text in pairs]).rehearsal()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_stages_run_behind_the_stand_ins(name: str) -> None:
+    full, small = load(EXPERIMENTS / f"{name}.py").experiment, twin(name).resolve()
+    chain = {stage: type(value) for stage, value in full.stages().items()}
+    found = {stage: type(value) for stage, value in small.stages.items()}
+    assert list(found) == [*STAND_INS, *chain]
+    assert {stage: cls for stage, cls in found.items() if stage in chain} == chain
+    assert small.name == f"{name}-rehearsal"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_changes_but_what_the_rule_names(name: str) -> None:
+    full, small = (
+        flatten(load(EXPERIMENTS / f"{name}.py").experiment),
+        flatten(twin(name).experiment),
+    )
+    changed = {path for path, value in full.items() if small.get(path) != value}
+    assert not {path for path in changed if not named(path)}
+    # A section's own path holds its class: none is swapped for another.
+    assert not {path for path in changed if isinstance(full[path], type)}
+
+
+def test_the_rule_names_no_more_than_it_changes() -> None:
+    full, small = flatten(load(V3).experiment), flatten(twin("layerdiff3d_v3").experiment)
+    changed = [path for path, value in full.items() if small.get(path) != value]
+    assert [p for p in RULE if not any(fnmatch(path, p) for path in changed)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_comes_from_outside(name: str) -> None:
+    def sources(value: object) -> list[Source]:
+        if isinstance(value, tuple):
+            return [source for item in value for source in sources(item)]
+        return [value] if isinstance(value, Hub | Local | Output) else []
+
+    for path, value in flatten(twin(name).experiment).items():
+        assert all(isinstance(source, Output) for source in sources(value)), path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_fits_one_machine_without_a_gpu(name: str) -> None:
+    for stage in twin(name).resolve().stages.values():
+        if isinstance(stage, TrainStage):
+            assert stage.hardware.device == "cpu"
+            assert stage.hardware.processes <= 2 and (stage.hardware.threads or 0) <= 2
+            assert stage.optim.precision == "fp32"
+            assert stage.data.global_batch <= 64 and stage.schedule.max_steps <= 2000
+            assert stage.tracking.tracker is None
+
+
+def test_what_the_recipe_trains_is_what_is_rehearsed() -> None:
+    """Objective, optimizer and sampler of the full recipe, also when a user changed them."""
+    flags = (
+        "train_2d.objective.prediction_type=v_prediction",
+        "train_3d.objective.prediction_type=v_prediction",
+        "decompose.prediction_type=v_prediction",
+        "train_2d.objective.snr_gamma=none",
+        "train_3d.objective.empty_prompt_probability=0.1",
+        "train_3d.objective.absent_weight=0.5",
+        "train_3d.model.learn=temporal",
+        "train_3d.optim=Adafactor",
+        "train_2d.optim.max_grad_norm=0.5",
+        "train_2d.schedule.lr_schedule=linear",
+        "train_3d.data.ngroup_iters=2",
+        "train_3d.seed=5",
+        "inflate.seed=6",
+        "decompose.sampler.shared_noise=true",
+        "decompose.sampler.seed=7",
+        "decompose.averaged_decode=true",
+    )
+    small = {path: str(value) for path, value in identity(twin("layerdiff3d_v3", *flags)).items()}
+    for flag in flags:
+        path, text = flag.split("=")
+        assert small[path] == text
+
+
+def identity(draft: Draft) -> dict[str, str]:
+    return identity_values(draft.resolve().experiment)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("layerdiff3d_")])
+def test_an_ablation_stays_one_when_rehearsed(name: str) -> None:
+    """Its twin differs from the base's where it differs from the base, by the same factor."""
+    full = differences(load(EXPERIMENTS / f"{name}.py").experiment, load(V3).experiment)
+    small = differences(twin(name).experiment, twin("layerdiff3d_v3").experiment)
+    assert [d.path for d in small] == [d.path for d in full]
+    for one, other in zip(full, small, strict=True):
+        if one.b:
+            assert other.a / other.b == pytest.approx(one.a / one.b)
