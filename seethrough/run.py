@@ -83,7 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
             _run(parse(given))
         sys.stdout.flush()
     except InputError as problem:
-        print(problem, file=sys.stderr)
+        # Under torchrun every process finds the same problem.
+        if os.environ.get("RANK", "0") == "0":
+            print(problem, file=sys.stderr)
         return 2
     except BrokenPipeError:
         # `| head` closed the pipe. Python would complain again when it flushes at its end.

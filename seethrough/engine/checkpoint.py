@@ -110,11 +110,13 @@ def latest_good_checkpoint(folder: Path, report: Callable[[str], None]) -> Path 
     return None
 
 
-def sweep(folder: Path) -> None:
-    """Delete what a killed process left half written or half deleted."""
+def sweep(folder: Path, keep: int) -> None:
+    """Delete what a killed process left half written or half deleted, and all beyond `keep`."""
     for pattern in (".partial-*", ".trash-*"):
         for path in folder.glob(pattern):
             shutil.rmtree(path)
+    for old in complete_checkpoints(folder)[:-keep]:
+        remove_tree(old)
 
 
 def _write_manifest(partial: Path, step: int) -> None:

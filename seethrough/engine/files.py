@@ -84,7 +84,7 @@ def clear_disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_disk_full(error):
+        if isinstance(error, InputError) or not is_disk_full(error):
             raise
         raise InputError(
             f"{folder}: the disk is full ({error}): free some space, then run the same command "

@@ -103,7 +103,7 @@ class TrainingRun:
         """Continue from the newest good checkpoint, which the main process chooses."""
         path = None
         if self.accelerator.is_main_process:
-            sweep(self.checkpoints)
+            sweep(self.checkpoints, self.stage.schedule.keep_checkpoints)
             path = latest_good_checkpoint(self.checkpoints, self.context.report)
         path = broadcast_object_list([path])[0]
         if path is None:

@@ -160,18 +160,20 @@ def _no_output(producer: StagePlan, source: Output, chosen: Collection[str]) -> 
     )
 
 
-def drift_message(plans: list[StagePlan]) -> str:
+def drift_message(plan: Plan, drifted: list[StagePlan], redo: Collection[str]) -> str:
     """The account that stops a run at drifted stages."""
     parts = [
-        f"{plan.directory}: this stage was made with other values:\n"
-        + "".join(f"  {drift}\n" for drift in plan.drift)
-        for plan in plans
+        f"{stage.directory}: this stage was made with other values:\n"
+        + "".join(f"  {drift}\n" for drift in stage.drift)
+        for stage in drifted
     ]
-    first = plans[0].name
+    name = drifted[0].name
     advice = (
-        f"--redo={first} makes it again (what is there is deleted); --accept={first} keeps it as "
-        "it is"
+        f"--redo={name} makes it again (what is there is deleted); --accept={name} keeps it as it "
+        "is"
     )
-    if len(plans) > 1:
+    again = {stage.name for stage in drifted} | set(redo)
+    if len(again) > 1:
+        first = next(stage.name for stage in plan.stages if stage.name in again)
         advice += f"; --from_stage={first} --redo=all makes all again from there"
     return "".join(parts) + advice

@@ -111,7 +111,7 @@ def _check(resolved: Resolved, runs: Path, choice: Choice) -> None:
     chosen = [stage for stage in plan.stages if stage.name in choice.chosen]
     drifted = [stage for stage in chosen if stage.drift and stage.name not in choice.accept]
     if drifted:
-        raise InputError(drift_message(drifted))
+        raise InputError(drift_message(plan, drifted, choice.redo))
     for stage in chosen:
         if stage.record is None and isinstance(stage.stage, TrainStage):
             check_tracker(stage.name, stage.stage.tracking.tracker)
@@ -125,7 +125,7 @@ def _prepare(
     stage = next(stage for stage in plan.stages if stage.name == name)
     if stage.drift:
         if name not in choice.accept:
-            raise InputError(drift_message([stage]))
+            raise InputError(drift_message(plan, [stage], redo))
         stage = _accept(stage)
     if stage.record is not None:
         print(f"{name}: {stage.state}", flush=True)

@@ -29,7 +29,7 @@ def check_tracker(stage: str, tracker: str | None) -> None:
             f"{stage}.tracking.tracker={tracker}: no such tracker; {nearest(tracker, known)} "
             "(or none)"
         )
-    if tracker not in get_available_trackers():
+    if tracker not in map(str, get_available_trackers()):
         raise InputError(
             f"{stage}.tracking.tracker={tracker}: its package is not installed: install it, or "
             "choose none"

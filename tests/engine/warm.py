@@ -4,11 +4,15 @@ It reads requests from standard input and answers with a line of JSON. A forked 
 process like any other: with its own ranks, output files, and death.
 """
 
+import gc
 import importlib
 import json
 import os
 import sys
+import traceback
 from typing import Any
+
+from seethrough.run import main
 
 IMPORTS = (
     "seethrough.engine.execute",
@@ -25,6 +29,7 @@ def serve() -> None:
     """Answer requests until the input ends."""
     for name in IMPORTS:
         importlib.import_module(name)
+    gc.freeze()  # the forked need not look through it again
     for line in sys.stdin:
         request = json.loads(line)
         answer: dict[str, Any]
@@ -46,10 +51,19 @@ def _start(task: dict[str, Any]) -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.environ.update(task["env"])
-    from seethrough.run import main
-
-    sys.argv = ["seethrough", *task["arguments"]]
-    sys.exit(main(task["arguments"]))
+    code = 1
+    try:
+        code = main(task["arguments"])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # taking down all that was imported would cost more than the run
 
 
 if __name__ == "__main__":
