@@ -23,7 +23,15 @@ from seethrough.engine.runner import run
 from seethrough.inference.composite import DRAWING_ORDER
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import empty_model, load_model, read_config, read_state_dict
-from seethrough.recipe import Hub, Resolved, flatten, identity_values, load, tracked_reads
+from seethrough.recipe import (
+    Hub,
+    Resolved,
+    flatten,
+    identity_values,
+    load,
+    show_value,
+    tracked_reads,
+)
 from seethrough.recipes.layerdiff_rehearsal import LayerDiff3DRehearsal
 
 EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "layerdiff3d_v3.py"
@@ -117,6 +125,8 @@ def test_every_stage_leaves_its_record(rehearsed: Rehearsed) -> None:
         record = rehearsed.record(name)
         assert (record["stage"], record["experiment"]) == (name, "layerdiff3d_v3-rehearsal")
         assert record["config"] == identity_values(stage)
+        whole = {path: show_value(value) for path, value in flatten(stage).items()}
+        assert {**record["config"], **record["execution"]} == whole
         assert re.fullmatch("[0-9a-f]{64}", record["fingerprint"])
         assert set(record["artifacts"]) == set(type(stage).outputs)
         for artifact in record["artifacts"].values():
@@ -126,13 +136,19 @@ def test_every_stage_leaves_its_record(rehearsed: Rehearsed) -> None:
         assert {"diffusers", "transformers", "accelerate", "safetensors"} <= set(record["versions"])
         git = record["git"]
         assert git["commit"] is None or (len(git["commit"]) == 40 and git["dirty"] in (True, False))
-        for source, identity in record["inputs"].items():
-            producer = source.removeprefix("stage:").partition("/")[0]
-            assert identity == rehearsed.record(producer)["fingerprint"]
-    assert set(rehearsed.record("train_3d")["inputs"]) == {
-        "stage:characters/train", "stage:base/base", "stage:inflate/unet",
-        "stage:vae/transparent_vae",
-    }  # fmt: skip
+        for read in record["inputs"].values():
+            producer, _, artifact = read["source"].removeprefix("stage:").partition("/")
+            made = rehearsed.record(producer)
+            assert read["identity"] == made["fingerprint"]
+            assert read["content"] == made["artifacts"][artifact]["sha256"]
+    inputs = rehearsed.record("train_3d")["inputs"]
+    # Small bases stand in for pretrained ones.
+    assert {path: read["source"] for path, read in inputs.items()} == {
+        "data.sources.0.0": "stage:characters/train",
+        "model.unet": "stage:inflate/unet",
+        "model.base": "stage:base/base",
+        "model.transparent_vae": "stage:vae/transparent_vae",
+    }
 
 
 def test_training_logs_its_steps_and_ends_at_the_last(rehearsed: Rehearsed) -> None:
@@ -311,8 +327,8 @@ def test_a_second_rehearsal_gives_the_same_bytes(
 
 
 def hashes(folder: Path) -> Mapping[str, str]:
-    """Of every file but those that hold the time it took."""
-    timed = ("record.json", "log.jsonl")
+    """Of every file but those that hold the time it took, or a hash of one that does."""
+    timed = ("record.json", "log.jsonl", "progress.json", "manifest.json")
     return {
         path.relative_to(folder).as_posix(): tree_sha256(path)
         for path in sorted(folder.rglob("*"))

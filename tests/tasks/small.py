@@ -47,13 +47,14 @@ def write_small(folder: Path) -> Small:
     """Write all of it; a function of nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(4, 4, 8, 8),
-            norm_num_groups=2,
-            scaling_factor=SCALING,
-        )
+        vae_config: dict[str, Any] = {
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "block_out_channels": (4, 4, 8, 8),
+            "norm_num_groups": 2,
+            "scaling_factor": SCALING,
+        }
+        vae = AutoencoderKL(**vae_config)
         transparent_vae = TransparentVAE(
             encoder_channels=(4, 4, 4, 4),
             block_out_channels=(4, 4, 4, 8, 8),

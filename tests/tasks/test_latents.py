@@ -57,7 +57,7 @@ def formula(small: Small, argb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     vae = AutoencoderKL.from_pretrained(small.base / "vae")
     transparent_vae = TransparentVAE.from_pretrained(small.transparent_vae)
     with torch.no_grad():
-        distribution = vae.encode((2 * argb[:, 1:] - 1) * argb[:, :1]).latent_dist
+        distribution = vae.encode((2 * argb[:, 1:] - 1) * argb[:, :1], return_dict=False)[0]
         offset = 300 * transparent_vae.encoder.model(argb)
     return distribution.mean, distribution.std, offset
 

@@ -57,7 +57,8 @@ def loss_by_hand(small: Small, task: LayerDiff2D, unet: Path, where: Draw) -> fl
     kept = kept_signal(timestep)
     text = encode_captions(small.base, [item["caption"]])
     with torch.no_grad():
-        mean = vae.encode((2 * argb[:, 1:] - 1) * argb[:, :1]).latent_dist.mean * SCALING
+        seen = (2 * argb[:, 1:] - 1) * argb[:, :1]
+        mean = vae.encode(seen, return_dict=False)[0].mean * SCALING
         latents, page = mean[:1], mean[1:]
         noise = where.numpy("noise").standard_normal(latents.shape[1:], dtype="float32")
         noise = torch.from_numpy(noise)[None]
@@ -256,7 +257,7 @@ def test_the_options_of_the_recipe_reach_the_dataset(small: Small, tmp_path: Pat
         "layer_alpha": "premultiplied", "size_groups": (("face",),), "own_box": False,
         "load_objects": False,
     }  # fmt: skip
-    layers = make(small, tmp_path, data=options).layers
+    layers: Any = make(small, tmp_path, data=options).layers
     assert len(layers) == 3 * 2
     assert layers.target_size == SIDE
     assert (layers.random_flip, layers.random_pad_prob) == (0.3, 0.4)

@@ -9,7 +9,6 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from seethrough.data.draws import Draw
-from seethrough.data.layerdiff import LayerDiff3DDataset
 from seethrough.data.tags import BODY_GROUP, HEAD_GROUP
 from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
@@ -48,7 +47,7 @@ def task(small: Small, unet_3d: Path, tmp_path: Path) -> LayerDiff3D:
 
 def frame_losses(small: Small, task: LayerDiff3D, unet: Path, where: Draw) -> Tensor:
     """The loss of each frame of a sample by the formulas: (F,)."""
-    pictures: Any = LayerDiff3DDataset.__getitem__(task.layers, where)
+    pictures: Any = task.layers[where]
     vae = AutoencoderKL.from_pretrained(small.base / "vae")
     model = load_model(UNetFrameConditionModel, unet)
     argb = torch.cat([pictures["layers"], pictures["page"][None]])
@@ -58,7 +57,8 @@ def frame_losses(small: Small, task: LayerDiff3D, unet: Path, where: Draw) -> Te
     text = encode_captions(small.base, sorted(set(pictures["captions"])))
     rows = text.rows(pictures["captions"])
     with torch.no_grad():
-        mean = vae.encode((2 * argb[:, 1:] - 1) * argb[:, :1]).latent_dist.mean * SCALING
+        seen = (2 * argb[:, 1:] - 1) * argb[:, :1]
+        mean = vae.encode(seen, return_dict=False)[0].mean * SCALING
         latents, page = mean[:-1], mean[-1:]
         noise = where.numpy("noise").standard_normal(tuple(latents.shape), dtype="float32")
         noise = torch.from_numpy(noise)
@@ -146,7 +146,7 @@ def test_micro_batches_add_up(task: LayerDiff3D, draws: list[Draw]) -> None:
 
 def test_every_parameter_has_a_gradient_whatever_the_group(task: LayerDiff3D) -> None:
     """Data parallelism fails on a parameter that a step doesn't reach."""
-    model = task.build()
+    model: Any = task.build()
     task.loss(model, batch(task, BODY)).total.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert not any(p.grad.any() for p in model.unet.group_embeds[1].parameters())
@@ -262,7 +262,7 @@ def test_the_options_of_the_recipe_reach_the_dataset(
         "whole_page": True, "layer_alpha": "premultiplied", "ngroup_iters": 2, "global_batch": 6,
         "groups": (HEAD_GROUP, BODY_GROUP),
     }  # fmt: skip
-    layers = make(small, unet_3d, tmp_path, data=options).layers
+    layers: Any = make(small, unet_3d, tmp_path, data=options).layers
     assert len(layers) == 3 * 2
     assert layers.target_size == SIDE
     assert (layers.random_flip, layers.random_pad_prob) == (0.3, 0.4)
