@@ -80,11 +80,13 @@ class Warm:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, *arguments: str, world: int = 1, env: dict[str, str] | None = None) -> Running:
+    def start(
+        self, *arguments: str, world: int = 1, env: dict[str, str | None] | None = None
+    ) -> Running:
         """Start `python -m seethrough.run ARGUMENTS`, on several ranks as torchrun would."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         pids: list[int] = []
-        shared = dict(env or {})
+        shared = {name: text for name, text in (env or {}).items() if text is not None}
         if world > 1:
             shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
             shared |= {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
@@ -93,13 +95,16 @@ class Warm:
             task = {
                 "arguments": list(arguments),
                 "env": {**shared, **own},
+                "unset": [name for name, text in (env or {}).items() if text is None],
                 "out": str(folder / f"{rank}.out"),
                 "err": str(folder / f"{rank}.err"),
             }
             pids.append(self.ask({"start": task})["pid"])
         return Running(self, pids, folder)
 
-    def run(self, *arguments: str, world: int = 1, env: dict[str, str] | None = None) -> Done:
+    def run(
+        self, *arguments: str, world: int = 1, env: dict[str, str | None] | None = None
+    ) -> Done:
         """Run a command line to its end."""
         return self.start(*arguments, world=world, env=env).wait()
 

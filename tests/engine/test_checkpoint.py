@@ -24,7 +24,10 @@ from tests.engine.conftest import ENVIRONMENT, ROOT
 
 
 def parts(value: float, size: int = 1000) -> dict[str, object]:
-    return {"network": {"weight": torch.full((size,), value)}, "progress": {"seconds": value}}
+    return {
+        "network": {"weight": torch.full((size,), float(value))},
+        "progress": {"seconds": value},
+    }
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:

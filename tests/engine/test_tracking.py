@@ -26,7 +26,7 @@ def test_tensorboard(warm: Warm, tmp_path: Path) -> None:
 
 
 def test_wandb_is_offline_without_a_key(warm: Warm, tmp_path: Path) -> None:
-    env = {"WANDB_MODE": "", "WANDB_API_KEY": "", "HOME": str(tmp_path), "NETRC": str(tmp_path)}
+    env = {"WANDB_MODE": None, "WANDB_API_KEY": None, "HOME": str(tmp_path), "NETRC": str(tmp_path)}
     done = warm.run(
         CHAIN, f"--runs={tmp_path}", "--train.tracking.tracker=wandb", *OPTIONS, env=env
     )

@@ -50,6 +50,8 @@ def _start(task: dict[str, Any]) -> int:
         os.dup2(handle, number)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
+    for name in task["unset"]:
+        os.environ.pop(name, None)
     os.environ.update(task["env"])
     code = 1
     try:
