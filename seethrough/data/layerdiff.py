@@ -8,7 +8,7 @@ takes.
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -53,6 +53,8 @@ PAGE = "page"
 
 CHARACTER = ""
 """Name of the whole character: the page with the character's alpha."""
+
+CropTo = Literal["layers", "character"]
 
 Fractions = tuple[float, float, float, float]
 
@@ -100,8 +102,8 @@ class LayerDataset(Dataset[dict[str, Any]], ABC):
     """Probability of mirroring left to right."""
     random_pad_prob: float = 0.0
     """Probability of a crop enlarged at random, up to the whole page."""
-    whole_page: bool = False
-    """Whether the crop is the whole page, whatever the layers."""
+    crop_to: CropTo = "layers"
+    """Whether the crop is a box of the item's layers, or of all the character's."""
     layer_alpha: LayerAlpha = "straight"
     """How layers are stored where a sample's annotation doesn't tell."""
     bleeding: bool = True
@@ -254,8 +256,8 @@ class LayerDiff2DDataset(LayerDataset):
         if sample.size is None or not tags:
             return "", CharacterCrop(self._enlargement(draw), self._flip(draw))
         tag = tags[draw.numpy("tag").integers(len(tags))]
-        if self.whole_page:
-            return tag, self._crop(_whole(sample.size), sample.size, draw)
+        if self.crop_to == "character":
+            return tag, self._crop(_union(sample, sample.size, sample.boxes), sample.size, draw)
         groups = [group for group in self.target_size_groups if tag in group]
         boxes = [_union(sample, sample.size, group) for group in groups]
         if self.own_box or not boxes:
@@ -340,8 +342,8 @@ class LayerDiff3DDataset(LayerDataset):
             raise InputError(
                 f"{sample.path('_ann.json')}: no such file; a 3D sample needs its annotation"
             )
-        if self.whole_page:
-            return self._crop(_whole(sample.size), sample.size, draw)
+        if self.crop_to == "character":
+            return self._crop(_union(sample, sample.size, sample.boxes), sample.size, draw)
         group = self.group(draw)
         tags = self.crop_tags[group] if self.crop_tags else self.groups[group]
         return self._crop(_union(sample, sample.size, tags), sample.size, draw)
@@ -372,11 +374,6 @@ def filter_caption(text: str) -> str:
 
 def _union(sample: Sample, size: tuple[int, int], tags: Collection[str]) -> Box:
     return union_box((sample.boxes[tag] for tag in tags if tag in sample.boxes), *size)
-
-
-def _whole(size: tuple[int, int]) -> Box:
-    height, width = size
-    return 0, 0, width, height
 
 
 def _argb(rgba: np.ndarray, out: Tensor | None = None) -> Tensor:

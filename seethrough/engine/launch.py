@@ -41,7 +41,7 @@ def launch_stage(work: "Work", file: Path | None) -> "Finished | None":
 def die_with_parent(parent: int) -> None:
     """Ask the kernel to kill this process when its parent dies, even by kill -9."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0)
         if os.getppid() != parent:  # it died before the call
             os._exit(1)
 

@@ -11,8 +11,14 @@ from seethrough.data.layout import Box, Sample
 from seethrough.data.padding import bleed
 from seethrough.data.tags import BODY_GROUP, HEAD, HEAD_GROUP
 from seethrough.inference.composite import Image8
-from seethrough.inference.decompose import DecomposeOptions, LayerDiff, decode_layers
-from seethrough.inference.head_crop import Square, head_box, head_rect, paste, paste_box
+from seethrough.inference.decompose import (
+    DecomposeOptions,
+    LayerDiff,
+    body_crop,
+    decode_layers,
+    paste_layers,
+)
+from seethrough.inference.head_crop import Square, head_box, head_rect
 
 
 def reconstruct_layers(
@@ -22,23 +28,26 @@ def reconstruct_layers(
 
     Layers of the head group are cut to the true head first, as the second pass would see them.
     """
-    height, width = sample.page().shape[:2]
-    whole = (0, 0, width, height)
-    layers = _through_latents(models, sample, BODY_GROUP, whole, options)
-    crop = None
-    canvas = Square(width, height, options.resolution)
+    source = sample.page()
+    crop = body_crop(source, options)
+    body = _through_latents(models, sample, BODY_GROUP, crop, options)
+    head_crop = crop
     if options.head_pass == "crop" and HEAD in sample.boxes:
+        canvas = Square(source.shape[1], source.shape[0], options.resolution)
+        whole = (0, 0, source.shape[1], source.shape[0])
         head = fit_layer(
             sample.layer(HEAD), sample.boxes[HEAD], whole, options.resolution, flip=False
         )
         rect = head_rect(head[..., 3], options.head_threshold)
         if rect is not None:
-            crop = head_box(rect, canvas, options.head_margin, options.head_margin_below)
-    head_layers = _through_latents(models, sample, HEAD_GROUP, crop or whole, options)
-    if crop is not None:
-        place = paste_box(crop, canvas)
-        head_layers = {tag: paste(layer, place) for tag, layer in head_layers.items()}
-    return {**layers, **head_layers}
+            found = head_box(rect, canvas, options.head_margin, options.head_margin_below)
+            head_crop = found or crop
+    head_layers = _through_latents(models, sample, HEAD_GROUP, head_crop, options)
+    result: dict[str, Image8] = {}
+    for layers, box in ((body, crop), (head_layers, head_crop)):
+        placed = paste_layers(list(layers.values()), box, source, options.resolution)
+        result.update(zip(layers, placed, strict=True))
+    return result
 
 
 @torch.no_grad()

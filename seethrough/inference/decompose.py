@@ -20,7 +20,13 @@ from seethrough.data.draws import Draw
 from seethrough.data.layout import Box
 from seethrough.data.tags import BODY_GROUP, HEAD, HEAD_GROUP, TAG_GROUPS
 from seethrough.errors import InputError
-from seethrough.inference.composite import DRAWING_ORDER, Image8, drawing_order, flatten
+from seethrough.inference.composite import (
+    DRAWING_ORDER,
+    Image8,
+    content_box,
+    drawing_order,
+    flatten,
+)
 from seethrough.inference.head_crop import Square, head_box, head_rect, paste, paste_box
 from seethrough.inference.sampling import Solver, sample_latents
 from seethrough.models import TransparentVAE, UNetFrameConditionModel
@@ -57,8 +63,10 @@ class DecomposeOptions:
     """Encode the page with a sample of the VAE's posterior in place of its mean."""
     page_alpha: bool = True
     """Multiply the layers' alpha by the page's: nothing lies outside the character."""
-    head_pass: Literal["crop", "page"] = "crop"
-    """Whether the head pass sees the head alone, enlarged, or the whole page."""
+    crop_to: Literal["page", "character"] = "page"
+    """Whether the body pass sees the whole page, or its part where alpha is above 0."""
+    head_pass: Literal["crop", "body"] = "crop"
+    """Whether the head pass sees the head alone, enlarged, or what the body pass saw."""
     head_threshold: int = 15
     """The head is where its layer's alpha (0 to 255) is above this."""
     head_margin: float = 0.2
@@ -85,7 +93,7 @@ class Decomposition:
     A tag that the page lacks has an empty or nearly empty layer.
     """
     head_box: Box | None
-    """What the head pass saw, in pixels of the source; None for the whole page."""
+    """What the head pass saw, in pixels of the source; None for what the body pass saw."""
 
     def drawn(self, order: Sequence[str] = DRAWING_ORDER) -> dict[str, Image8]:
         """The layers from back to front, without `head`, which repeats its parts."""
@@ -123,33 +131,64 @@ def decompose_pages(
 def _decompose_batch(
     models: LayerDiff, sources: list[Image8], seeds: Sequence[int], options: DecomposeOptions
 ) -> list[Decomposition]:
-    resolution = options.resolution
-    canvases = [_canvas(source, resolution) for source in sources]
-    body = decompose_group(models, canvases, BODY, seeds, options)
-    crops = [None] * len(sources)
+    body_crops = [body_crop(source, options) for source in sources]
+    body = _decompose_crops(models, sources, body_crops, BODY, seeds, options)
+    head_crops = body_crops
     if options.head_pass == "crop":
-        crops = [
-            _find_head(layers[BODY_GROUP.index(HEAD)], source, options)
-            for layers, source in zip(body, sources, strict=True)
+        head_crops = [
+            _find_head(layers[BODY_GROUP.index(HEAD)], source, options) or crop
+            for layers, source, crop in zip(body, sources, body_crops, strict=True)
         ]
-    head_pages = [
-        canvas if crop is None else fit_page(source, crop, resolution, flip=False)
-        for source, canvas, crop in zip(sources, canvases, crops, strict=True)
+    head = _decompose_crops(models, sources, head_crops, HEAD_PASS, seeds, options)
+    tags: tuple[str, ...] = (*BODY_GROUP, *HEAD_GROUP)
+    return [
+        Decomposition(
+            page=_canvas(source, options.resolution),
+            layers=dict(zip(tags, [*body_layers, *head_layers], strict=True)),
+            head_box=None if head_crop == crop else head_crop,
+        )
+        for source, crop, head_crop, body_layers, head_layers in zip(
+            sources, body_crops, head_crops, body, head, strict=True
+        )
     ]
-    head = decompose_group(models, head_pages, HEAD_PASS, seeds, options)
 
-    result: list[Decomposition] = []
-    for source, canvas, crop, body_layers, head_layers in zip(
-        sources, canvases, crops, body, head, strict=True
-    ):
-        parts = list(head_layers)
-        if crop is not None:
-            place = paste_box(crop, _square(source, resolution))
-            parts = [paste(layer, place) for layer in parts]
-        tags: tuple[str, ...] = (*BODY_GROUP, *HEAD_GROUP)
-        layers: dict[str, Image8] = dict(zip(tags, [*body_layers, *parts], strict=True))
-        result.append(Decomposition(canvas, layers, crop))
-    return result
+
+def body_crop(source: Image8, options: DecomposeOptions) -> Box:
+    """What the body pass sees of a page, (H, W, 4) RGBA: the whole, or the character's box."""
+    whole = (0, 0, source.shape[1], source.shape[0])
+    if options.crop_to == "page":
+        return whole
+    return content_box(source) or whole
+
+
+def _decompose_crops(
+    models: LayerDiff,
+    sources: Sequence[Image8],
+    crops: Sequence[Box],
+    group_index: int,
+    seeds: Sequence[int],
+    options: DecomposeOptions,
+) -> list[list[Image8]]:
+    """One pass over a crop of each page; its layers are brought back to the canvas."""
+    pages = [
+        fit_page(source, crop, options.resolution, flip=False)
+        for source, crop in zip(sources, crops, strict=True)
+    ]
+    layers = decompose_group(models, pages, group_index, seeds, options)
+    return [
+        paste_layers(list(frames), crop, source, options.resolution)
+        for frames, crop, source in zip(layers, crops, sources, strict=True)
+    ]
+
+
+def paste_layers(
+    layers: Sequence[Image8], crop: Box, source: Image8, resolution: int
+) -> list[Image8]:
+    """Bring layers of a crop of `source`, (R, R, 4) each, to their place on its canvas."""
+    if crop == (0, 0, source.shape[1], source.shape[0]):
+        return list(layers)
+    place = paste_box(crop, _square(source, resolution))
+    return [paste(layer, place) for layer in layers]
 
 
 @torch.no_grad()

@@ -28,8 +28,8 @@ class CroppedData(Data):
     random_pad: Fraction = 0.5
     """Probability that the crop grows by a random margin on each side."""
 
-    whole_page: bool = False
-    """Show the whole page in place of a crop around the layers."""
+    crop_to: Literal["layers", "character"] = "layers"
+    """Cut pictures to a box of the layers in question, or of all the character's layers."""
 
     layer_alpha: LayerAlpha = "premultiplied"
     """How the colour of stored layers relates to alpha where a sample's annotation doesn't say:

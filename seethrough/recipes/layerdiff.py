@@ -298,8 +298,11 @@ class Decompose(Stage):
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
     """What the UNet predicts."""
 
-    head_pass: Literal["crop", "page"] = "crop"
-    """Whether the head's layers come from an enlarged crop around the head, or from the page."""
+    crop_to: Literal["page", "character"] = "page"
+    """Whether the first pass sees the whole page, or its part where alpha is above 0."""
+
+    head_pass: Literal["crop", "body"] = "crop"
+    """Whether the second pass sees the head alone, enlarged, or what the first one saw."""
 
     sampler: Sampler = Sampler()
     """Sampler."""

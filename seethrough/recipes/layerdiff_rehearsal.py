@@ -63,9 +63,9 @@ class StandIns(Experiment):
             page_probability=0.3,
             random_pad=0.0,
             random_flip=0.5,
-            whole_page=True,
+            crop_to="character",
         ),
-        loss=change(TransparentVaeLoss, kl=1e-3, identity=0.0),
+        loss=change(TransparentVaeLoss, kl=1e-2, identity=0.0),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
         schedule=change(
             Schedule,
@@ -129,7 +129,7 @@ def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
     return LayerDiff3DRehearsal(
         train_2d=_shrink_2d(chain.train_2d),
         inflate=chain.inflate,
-        train_3d=_shrink(train_3d, steps=300, batch=4, lr_factor=12.5),
+        train_3d=_shrink(train_3d, steps=200, batch=4, lr_factor=5.0),
         decompose=evolve(
             chain.decompose,
             base=BASE,
@@ -137,7 +137,8 @@ def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
             pages=TEST_LIST,
             known=TRAIN_LIST,
             resolution=SIDE,
-            head_pass="page",
+            crop_to="character",
+            head_pass="body",
             sampler=evolve(chain.decompose.sampler, steps=10),
             precision="fp32",
             pages_at_once=16,
@@ -150,14 +151,14 @@ def _shrink_2d(stage: LayerDiff2DTrain) -> LayerDiff2DTrain:
     model = evolve(
         stage.model, base=BASE, unet_delta=None, transparent_vae=TRANSPARENT_VAE, unet=None
     )
-    return _shrink(evolve(stage, model=model), steps=1000, batch=32, lr_factor=100 / 3)
+    return _shrink(evolve(stage, model=model), steps=1000, batch=64, lr_factor=200 / 3)
 
 
 def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
     """One machine's CPU, small batches and pictures, `steps` steps, averaged weights.
 
-    Pictures are whole pages, not mirrored, so each is encoded once and kept. Small networks
-    bear higher learning rates: a factor, so that an ablation of the rate stays one.
+    Pictures show the whole character, not mirrored, so each is encoded once and kept. Small
+    networks bear higher learning rates: a factor, so that an ablation of the rate stays one.
     """
     return evolve(
         stage,
@@ -166,13 +167,13 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
             sources=((TRAIN_LIST, 1),),
             global_batch=batch,
             target_size=SIDE,
-            whole_page=True,
+            crop_to="character",
             random_pad=0.0,
             random_flip=0.0,
             cache_latents=True,
         ),
         objective=evolve(stage.objective, offset_probability=0.0, posterior="mean"),
-        optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.99, precision="fp32"),
+        optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.995, precision="fp32"),
         schedule=evolve(
             stage.schedule,
             max_steps=steps,

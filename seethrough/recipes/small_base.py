@@ -15,7 +15,7 @@ class SmallBase(Stage):
     vae: Source = Output("vae", "vae")
     """The autoencoder to put in."""
 
-    channels: tuple[PositiveInt, PositiveInt, PositiveInt] = (64, 128, 128)
+    channels: tuple[PositiveInt, PositiveInt, PositiveInt] = (64, 64, 64)
     """Channels of the UNet's levels; the first has no attention, as in SDXL."""
 
     layers: PositiveInt = 1
@@ -24,7 +24,7 @@ class SmallBase(Stage):
     transformer_layers: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
     """Transformer blocks of each attention, by level."""
 
-    heads: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 4, 4)
+    heads: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 2, 2)
     """Attention heads by level."""
 
     norm_groups: PositiveInt = 16

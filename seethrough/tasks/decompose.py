@@ -63,6 +63,7 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         steps=stage.sampler.steps,
         solver=Solver(prediction_type=stage.prediction_type),
         shared_init_noise=stage.sampler.shared_noise,
+        crop_to=stage.crop_to,
         head_pass=stage.head_pass,
         decode_passes=8 if stage.averaged_decode else 1,
         page_batch=stage.pages_at_once,

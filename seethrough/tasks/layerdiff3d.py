@@ -82,7 +82,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
             random_pad_prob=data.random_pad,
             layer_alpha=data.layer_alpha,
             groups=data.groups,
-            whole_page=data.whole_page,
+            crop_to=data.crop_to,
             global_batch=data.global_batch,
             ngroup_iters=data.ngroup_iters,
         )

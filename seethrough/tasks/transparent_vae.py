@@ -101,7 +101,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
             layer_alpha=data.layer_alpha,
             target_size_groups=data.size_groups,
             own_box=data.own_box,
-            whole_page=data.whole_page,
+            crop_to=data.crop_to,
             load_objects=data.load_objects,
         )
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -42,7 +43,7 @@ def at(index: int, sample: int = 0, step: int = 0) -> Draw:
     return Draw(seed=0, stage="train", step=step, index=index, sample=sample)
 
 
-def variant(dataset: LayerDataset, draw: Draw) -> tuple[str | int, Crop | CharacterCrop]:
+def variant(dataset: LayerDataset, draw: Draw) -> tuple[Any, Any]:
     """What a draw chose: the tag in 2D, the group in 3D, and the crop."""
     item = dataset.describe(draw)
     return item.get("group_index", item["frames"][0]), dataset.crop(draw)
@@ -233,12 +234,12 @@ def test_own_box_can_be_left_out_where_a_group_gives_another(tmp_path: Path):
 def test_a_picture_key_tells_pictures_apart(tmp_path: Path):
     source = parity_sample(tmp_path)
     made = [
-        dataset_2d(source, whole_page=True),
-        dataset_2d(source, target_size=32, whole_page=True),
-        dataset_2d(source, bleeding=False, whole_page=True),
-        dataset_2d(source, page_background=False, whole_page=True),
-        dataset_2d(source, whole_page=True, random_flip=1.0),
-        dataset_3d(source),
+        dataset_2d(source, crop_to="character"),
+        dataset_2d(source, target_size=32, crop_to="character"),
+        dataset_2d(source, bleeding=False, crop_to="character"),
+        dataset_2d(source, page_background=False, crop_to="character"),
+        dataset_2d(source, crop_to="character", random_flip=1.0),
+        dataset_3d(source, groups=TAG_GROUPS[::-1]),
     ]
     keys = {dataset.picture_key(at(0), "face") for dataset in made}
     assert len(keys) == len(made)
@@ -247,16 +248,16 @@ def test_a_picture_key_tells_pictures_apart(tmp_path: Path):
 
 def test_2d_and_3d_share_the_keys_and_the_bytes_of_equal_pictures(tmp_path: Path):
     source = parity_sample(tmp_path)
-    flat, deep = dataset_2d(source, whole_page=True), dataset_3d(source, whole_page=True)
+    flat, deep = dataset_2d(source, crop_to="character"), dataset_3d(source, crop_to="character")
     for name in ("topwear", "page"):
         assert flat.picture_key(at(0), name) == deep.picture_key(at(3), name)
         assert torch.equal(flat.picture(at(0), name), deep.picture(at(3), name))
 
 
 @pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
-def test_whole_page_is_the_crop_of_every_draw(tmp_path: Path, make):
-    dataset = make(parity_sample(tmp_path), whole_page=True)
-    assert {dataset.crop(at(index)) for index in range(20)} == {Crop((0, 0, 30, 40), False)}
+def test_the_character_is_the_crop_of_every_draw(tmp_path: Path, make):
+    dataset = make(parity_sample(tmp_path), crop_to="character")
+    assert {dataset.crop(at(index)) for index in range(20)} == {Crop((6, 2, 24, 38), False)}
 
 
 def test_tags_can_be_limited(tmp_path: Path):

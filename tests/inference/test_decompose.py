@@ -22,7 +22,7 @@ from seethrough.inference.decompose import (
     decompose_page,
     decompose_pages,
 )
-from seethrough.inference.head_crop import Square, head_box, head_rect
+from seethrough.inference.head_crop import Square, head_box, head_rect, paste, paste_box
 from seethrough.models import TransparentVAE, UNetFrameConditionModel
 from seethrough.models.text_table import TextTable
 
@@ -223,7 +223,7 @@ def test_no_head_sends_the_whole_page_to_the_head_pass(models: LayerDiff):
 
 def test_the_head_pass_may_see_the_page(models: LayerDiff):
     page = make_page(48, 64)
-    options = attrs.evolve(OPTIONS, head_pass="page")
+    options = attrs.evolve(OPTIONS, head_pass="body")
     result = decompose_page(models, page, 3, options)
     canvas = fit_page(page, (0, 0, 64, 48), SIDE, flip=False)
     layers = decompose_group(models, [canvas], 1, [3], options)[0]
@@ -298,3 +298,23 @@ def test_a_unet_with_other_groups_is_refused(models: LayerDiff):
     unet = small_unet(group_embedding=True, group_embedding_num=(3, 2))
     with pytest.raises(InputError, match=r"\[3, 2\] frames.*\[13, 11\]"):
         decompose_page(attrs.evolve(models, unet=unet), make_page(8, 8), 0, OPTIONS)
+
+
+def test_the_body_pass_may_see_the_character_alone(models: LayerDiff):
+    """What lies beside the character has no part in its layers, which come back to their place."""
+    rng = np.random.default_rng(5)
+    page = rng.integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    page[..., 3] = 0
+    page[16:48, 24:56, 3] = 255
+    options = attrs.evolve(OPTIONS, crop_to="character", head_pass="body")
+    result = decompose_page(models, page, 3, options)
+    cut = page[16:48, 24:56]
+    alone = decompose_page(models, cut, 3, attrs.evolve(OPTIONS, head_pass="body"))
+    assert result.head_box is None
+    place = paste_box((24, 16, 56, 48), Square(64, 64, SIDE))
+    for tag in TRAINING_TAGS:
+        outside = result.layers[tag].copy()
+        outside[8:24, 12:28] = 0
+        assert not outside.any()
+        assert np.array_equal(result.layers[tag], paste(alone.layers[tag], place))
+    assert any(layer.any() for layer in result.layers.values())

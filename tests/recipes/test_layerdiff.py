@@ -77,7 +77,7 @@ TRAIN_2D = {
     },
     "2D samples: the own box is one of the crops, and objects are loaded": {
         "data.own_box": "true",
-        "data.whole_page": "false",
+        "data.crop_to": "layers",
         "data.load_objects": "true",
     },
     "set-up sequence: the base's UNet with LayerDiffuse's weight offsets": {
@@ -100,7 +100,7 @@ TRAIN_3D = {
         "tracking.tracker": "wandb",
     },
     "defaults of the training programs": {"model.learn": "all"},
-    "3D samples: the crop is the box of the group's tags": {"data.whole_page": "false"},
+    "3D samples: the crop is the box of the group's tags": {"data.crop_to": "layers"},
     "diffusion: absent frames count fully": {"objective.absent_weight": "1.0"},
 }
 

@@ -26,7 +26,7 @@ RULE = (
     "*.model.base", "*.model.transparent_vae", "train_2d.model.unet_delta", "*.data.sources",
     "decompose.base", "decompose.transparent_vae", "decompose.pages", "decompose.known",
     # Smaller pictures, whole and not mirrored, so that each is encoded once.
-    "*.data.target_size", "*.data.whole_page", "*.data.random_pad", "*.data.random_flip",
+    "*.data.target_size", "*.data.crop_to", "*.data.random_pad", "*.data.random_flip",
     "*.data.cache_latents", "*.objective.offset_probability", "*.objective.posterior",
     "decompose.resolution", "decompose.head_pass",
     # Fewer steps of fewer samples.

@@ -249,7 +249,7 @@ def test_the_key_tells_all_that_latents_depend_on(small: Small, tmp_path: Path) 
     others = [
         places(frames(small, random_flip=1.0), store),
         places(frames(small, random_pad_prob=1.0), store),
-        places(frames(small, whole_page=True), store),
+        places(frames(small, crop_to="character"), store),
         places(frames(small, target_size=2 * SIDE), store),
         places(frames(small, layer_alpha="premultiplied"), store),
         places(frames(small, bleeding=False), store),
@@ -262,9 +262,9 @@ def test_the_key_tells_all_that_latents_depend_on(small: Small, tmp_path: Path) 
 
 def test_models_share_the_pictures_that_they_have_in_common(small: Small, tmp_path: Path) -> None:
     store = LatentStore(tmp_path, "")
-    layers = LayerDiff2DDataset(sources=[(small.samples, 1)], target_size=SIDE, whole_page=True)
+    layers = LayerDiff2DDataset(sources=[(small.samples, 1)], target_size=SIDE, crop_to="character")
     alone = places(layers, store)
-    together = places(frames(small, whole_page=True), store)
+    together = places(frames(small, crop_to="character"), store)
     assert len(alone) == 2 and alone.items() <= together.items()
 
 

@@ -253,7 +253,7 @@ def test_a_unet_of_another_shape_is_refused(small: Small, unet_2d: Path, tmp_pat
 def test_the_options_of_the_recipe_reach_the_dataset(small: Small, tmp_path: Path) -> None:
     sources = ((small.source("samples"), 3),)
     options: dict[str, Any] = {
-        "sources": sources, "random_flip": 0.3, "random_pad": 0.4, "whole_page": True,
+        "sources": sources, "random_flip": 0.3, "random_pad": 0.4, "crop_to": "character",
         "layer_alpha": "premultiplied", "size_groups": (("face",),), "own_box": False,
         "load_objects": False,
     }  # fmt: skip
@@ -261,7 +261,7 @@ def test_the_options_of_the_recipe_reach_the_dataset(small: Small, tmp_path: Pat
     assert len(layers) == 3 * 2
     assert layers.target_size == SIDE
     assert (layers.random_flip, layers.random_pad_prob) == (0.3, 0.4)
-    assert layers.whole_page and not layers.own_box and not layers.load_objects
+    assert layers.crop_to == "character" and not layers.own_box and not layers.load_objects
     assert layers.layer_alpha == "premultiplied"
     assert layers.target_size_groups == (("face",),)
 

@@ -259,14 +259,15 @@ def test_the_options_of_the_recipe_reach_the_dataset(
 ) -> None:
     options: dict[str, Any] = {
         "sources": ((small.source("samples"), 3),), "random_flip": 0.3, "random_pad": 0.4,
-        "whole_page": True, "layer_alpha": "premultiplied", "ngroup_iters": 2, "global_batch": 6,
+        "crop_to": "character", "layer_alpha": "premultiplied", "ngroup_iters": 2,
+        "global_batch": 6,
         "groups": (HEAD_GROUP, BODY_GROUP),
     }  # fmt: skip
     layers: Any = make(small, unet_3d, tmp_path, data=options).layers
     assert len(layers) == 3 * 2
     assert layers.target_size == SIDE
     assert (layers.random_flip, layers.random_pad_prob) == (0.3, 0.4)
-    assert layers.whole_page and layers.layer_alpha == "premultiplied"
+    assert layers.crop_to == "character" and layers.layer_alpha == "premultiplied"
     assert layers.groups == (HEAD_GROUP, BODY_GROUP)
     assert (layers.ngroup_iters, layers.global_batch) == (2, 6)
     assert [layers.group(draw(i)) for i in range(6)] == [0, 0, 1, 1, 0, 0]
