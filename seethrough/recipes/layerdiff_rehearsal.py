@@ -51,6 +51,7 @@ class StandIns(Experiment):
             vae_channels=(8, 16, 32, 64),
             vae_layers=1,
             vae_norm_groups=4,
+            scaled_std=0.5,
             encoder_channels=(8, 16, 16, 32),
             decoder_channels=(8, 16, 32, 32, 64),
             decoder_layers=1,
@@ -65,7 +66,7 @@ class StandIns(Experiment):
             random_flip=0.5,
             crop_to="character",
         ),
-        loss=change(TransparentVaeLoss, kl=1e-2, identity=0.0),
+        loss=change(TransparentVaeLoss, kl=4e-2, identity=0.0),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
         schedule=change(
             Schedule,
@@ -122,14 +123,17 @@ def rehearse_2d(chain: LayerDiff2DChain) -> LayerDiff2DRehearsal:
 
 def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
     """The rule: sources from the stages in front, smaller pictures, fewer steps, one machine."""
+    objective = chain.train_3d.objective
     train_3d = evolve(
         chain.train_3d,
         model=evolve(chain.train_3d.model, base=BASE, transparent_vae=TRANSPARENT_VAE),
+        # The art has none of half the tags: at full weight a short training learns emptiness alone.
+        objective=evolve(objective, absent_weight=objective.absent_weight * 0.1),
     )
     return LayerDiff3DRehearsal(
         train_2d=_shrink_2d(chain.train_2d),
         inflate=chain.inflate,
-        train_3d=_shrink(train_3d, steps=200, batch=4, lr_factor=5.0),
+        train_3d=_shrink(train_3d, steps=200, batch=6, lr_factor=7.5),
         decompose=evolve(
             chain.decompose,
             base=BASE,
@@ -151,7 +155,7 @@ def _shrink_2d(stage: LayerDiff2DTrain) -> LayerDiff2DTrain:
     model = evolve(
         stage.model, base=BASE, unet_delta=None, transparent_vae=TRANSPARENT_VAE, unet=None
     )
-    return _shrink(evolve(stage, model=model), steps=1000, batch=64, lr_factor=200 / 3)
+    return _shrink(evolve(stage, model=model), steps=1200, batch=64, lr_factor=200 / 3)
 
 
 def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
@@ -173,7 +177,7 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
             cache_latents=True,
         ),
         objective=evolve(stage.objective, offset_probability=0.0, posterior="mean"),
-        optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.995, precision="fp32"),
+        optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.99, precision="fp32"),
         schedule=evolve(
             stage.schedule,
             max_steps=steps,

@@ -5,6 +5,7 @@ from typing import ClassVar
 from seethrough.recipe import (
     Fraction,
     NonNegativeFloat,
+    PositiveFloat,
     PositiveInt,
     Section,
     change,
@@ -33,6 +34,9 @@ class TransparentVaeModel(Section):
     initial_log_variance: float = -4.0
     """Bias that the posterior's log variance starts from: near 0 a new posterior's noise drowns
     its mean."""
+
+    scaled_std: PositiveFloat = 1.0
+    """Standard deviation that the scaling factor gives to the latents of layers and pages."""
 
     encoder_channels: tuple[PositiveInt, ...] = (32, 64, 128, 256)
     """Channels of the offset encoder at full, half, quarter and eighth resolution."""

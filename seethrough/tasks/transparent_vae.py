@@ -18,7 +18,9 @@ from seethrough.tasks.diffusion import normal
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, Task
 
 SCALE_PICTURES = 256
-"""Pictures whose latents give the scaling factor."""
+"""Layers, with their pages, whose latents give the scaling factor."""
+
+KINDS = ("layer", "page")
 
 PICTURE_ROWS = 8
 
@@ -192,15 +194,17 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         return [dataset[draw] for draw in draws]
 
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
-        """Both networks; the scaling factor brings the latents' standard deviation to 1."""
+        """Both networks; the scaling factor gives latents the standard deviation asked for."""
         assert isinstance(model, Autoencoders)
+        pictures = [item[kind] for item in self._items(SCALE_PICTURES, "scale") for kind in KINDS]
+        device = next(model.parameters()).device
         with torch.no_grad():
             means = [
-                model.transparent_vae.posterior(model.vae, item["layer"][None])[0].cpu()
-                for item in self._items(SCALE_PICTURES, "scale")
+                model.transparent_vae.posterior(model.vae, picture[None].to(device))[0].cpu()
+                for picture in pictures
             ]
         deviation = float(torch.cat(means).std())
-        model.vae.register_to_config(scaling_factor=1.0 / deviation)
+        model.vae.register_to_config(scaling_factor=self.stage.model.scaled_std / deviation)
         model.vae.save_pretrained(directory / "vae")
         model.transparent_vae.save_pretrained(directory / "transparent_vae")
         return {"vae": directory / "vae", "transparent_vae": directory / "transparent_vae"}
