@@ -174,6 +174,8 @@ def test_the_noise_offset_is_constant_over_a_channel_of_a_frame(scheduler: Path)
     assert offset.shape == (2, 3, 4, 8, 8)
     torch.testing.assert_close(offset, offset[..., :1, :1].expand_as(offset), rtol=0, atol=1e-6)
     sizes = offset[..., 0, 0] / 0.5
+    # Numbers of their own, not the first ones of the noise.
+    assert not torch.allclose(sizes, normal(draws, "noise", (3, 4), CPU), atol=1e-3)
     assert len(sizes.flatten().unique()) == 24 and 0.5 < float(sizes.std()) < 1.5
 
 
