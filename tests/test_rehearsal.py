@@ -50,6 +50,8 @@ OVERRIDES = {
             "schedule.checkpoint_every": 2,
             "data.global_batch": BATCH,
             "hardware.micro_batch": BATCH // 2,
+            # In this process: reads in others are not seen.
+            "hardware.processes": 1,
             "hardware.threads": 1,
         }.items()
     },

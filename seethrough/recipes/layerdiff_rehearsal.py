@@ -81,9 +81,10 @@ class StandIns(Experiment):
         hardware=change(
             Hardware,
             device="cpu",
-            threads=2,
+            processes=2,
+            threads=1,
             channels_last=True,
-            micro_batch=16,
+            micro_batch=8,
             loader_workers=0,
         ),
         tracking=change(Tracking, tracker=None),
@@ -159,7 +160,7 @@ def _shrink_2d(stage: LayerDiff2DTrain) -> LayerDiff2DTrain:
 
 
 def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
-    """One machine's CPU, small batches and pictures, `steps` steps, averaged weights.
+    """Two processes on the CPU, small batches and pictures, `steps` steps, averaged weights.
 
     Pictures show the whole character, not mirrored, so each is encoded once and kept. Small
     networks bear higher learning rates: a factor, so that an ablation of the rate stays one.
@@ -190,10 +191,10 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
         hardware=evolve(
             stage.hardware,
             device="cpu",
-            threads=2,
+            processes=2,
+            threads=1,
             channels_last=True,
-            processes=1,
-            micro_batch=batch,
+            micro_batch=batch // 2,
             loader_workers=0,
             gradient_checkpointing=False,
         ),
