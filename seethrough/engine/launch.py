@@ -41,7 +41,7 @@ def launch_stage(work: "Work", file: Path | None) -> "Finished | None":
 def die_with_parent(parent: int) -> None:
     """Ask the kernel to kill this process when its parent dies, even by kill -9."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call
             os._exit(1)
 
@@ -82,13 +82,17 @@ def _start(spec: Path, processes: int) -> list["subprocess.Popen[bytes]"]:
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
     }
-    # Ranks share the cores, unless the user or hardware.threads says otherwise.
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    defaults = {
+        # Ranks share the cores, unless the user or hardware.threads says otherwise.
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)),
+        # On the CPU every rank would warn of find_unused_parameters, which is meant.
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+    }
     command = [sys.executable, "-m", "seethrough.engine.worker", str(spec)]
     return [
         subprocess.Popen(
             command,
-            env={**threads, **os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**defaults, **os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             # Not in this terminal's group: on Ctrl-C the launcher alone speaks, and stops them.
             start_new_session=True,
         )

@@ -234,7 +234,7 @@ class TrainingRun:
                 with self.accelerator.autocast():
                     loss = self.task.loss(self.model, moved)
                 # Data parallelism averages over processes; the loss is a global sum / weight.
-                self.accelerator.backward(loss.total * (1 / weight))
+                self.accelerator.backward(loss.total * (world / weight))
             watch.add(draws, loss, weight)
         rates = set_learning_rates(self.optimizer, lr_share(self.stage.schedule, self.step))
         watch.add_norm(self.step, self._clip())

@@ -130,9 +130,10 @@ def test_any_split_of_the_global_batch_gives_the_same_weights(
         assert done.codes == [0] * world, done.err
     for name in splits:
         assert difference(tmp_path / "8x1", tmp_path / name) < 1e-5
-        assert log(tmp_path / name)[-1]["loss"] == pytest.approx(
-            log(tmp_path / "8x1")[-1]["loss"], rel=1e-5
-        )
+        for line, other in zip(log(tmp_path / "8x1"), log(tmp_path / name), strict=True):
+            # Adam doesn't see the gradient's scale; its norm shows it.
+            for key in ("loss", "loss/squared", "grad_norm"):
+                assert other[key] == pytest.approx(line[key], rel=1e-4)
 
 
 def test_the_log_and_what_a_run_leaves(warm: Warm, tmp_path: Path) -> None:
