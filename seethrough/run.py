@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from seethrough.engine.ranks import rank, world
 from seethrough.errors import InputError
 from seethrough.recipe import (
     Draft,
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except InputError as problem:
         # Under torchrun every process finds the same problem.
-        if os.environ.get("RANK", "0") == "0":
+        if rank() == 0:
             print(problem, file=sys.stderr)
         return 2
     except BrokenPipeError:
@@ -166,6 +167,8 @@ def _run(command: Command) -> None:
         draft = draft.rehearsal()
     draft = draft.override(command.flags)
     if "save_as" in command.options:
+        if world() > 1:
+            raise RecipeError("--save_as: not under torchrun or accelerate launch; save it first")
         draft = save_as(draft, command.options["save_as"])
         print(f"saved {command.options['save_as']}")
     actions: dict[str, Callable[[Draft, Command], None]] = {

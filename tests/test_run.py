@@ -141,3 +141,13 @@ def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stdout == "layerdiff3d_v3: LayerDiff3DV3\n"
     assert done.stderr == ""
+
+
+def test_save_as_is_refused_under_an_outer_launcher(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    saved = tmp_path / "saved.py"
+    assert main(["experiments/layerdiff3d_v3.py", "show", f"--save_as={saved}"]) == 2
+    assert "--save_as" in capsys.readouterr().err and not saved.exists()
