@@ -100,8 +100,11 @@ def test_the_seed_and_the_page_s_bytes_fix_every_byte(
     for name in SIZES:
         before, after = pictures(again, name), pictures(other, name)
         assert any(not np.array_equal(before[tag], after[tag]) for tag in before)
-    # The place in the list plays no part.
-    alone = write_list(plain_pages.parent / "alone.txt", [plain_pages.parent / "square.png"])
+    # The place in the list and on the disk plays no part.
+    moved = tmp_path / "elsewhere" / "square.png"
+    moved.parent.mkdir()
+    moved.write_bytes((plain_pages.parent / "square.png").read_bytes())
+    alone = write_list(moved.parent / "alone.txt", [moved])
     single = run(evolve(stage, pages=Local(str(alone))), tmp_path / "d")
     batched, by_itself = pictures(again, "square"), pictures(single, "square")
     for tag, picture in by_itself.items():

@@ -161,6 +161,8 @@ def test_the_identity_term_teaches_the_offset_encoder_alone(small: Small, tmp_pa
     task.loss(model, batch(task, draw(0), draw(1))).total.backward()
     encoder = model.transparent_vae.encoder.parameters()
     assert any(p.grad is not None and p.grad.any() for p in encoder)
+    (everything,) = task.parameter_groups(model, 1e-3)
+    assert len(everything.parameters) == len(list(model.parameters()))
     assert all(p.grad is None for p in model.transparent_vae.decoder.parameters())
     without = TransparentVaeLoss(**{**dict.fromkeys(TERMS, 1.0), "identity": 0.0})
     task = make(small, tmp_path, without)
@@ -169,6 +171,11 @@ def test_the_identity_term_teaches_the_offset_encoder_alone(small: Small, tmp_pa
     assert all(p.grad is None for p in model.transparent_vae.encoder.parameters())
     assert all(p.grad is not None for p in model.transparent_vae.decoder.parameters())
     assert all(p.grad is not None for p in model.vae.parameters())
+    # What no term reaches isn't trained: data parallelism would wait for its gradient.
+    (group,) = task.parameter_groups(model, 1e-3)
+    assert (group.name, group.lr) == ("all", 1e-3)
+    reached = {id(p) for p in model.parameters() if p.grad is not None}
+    assert {id(p) for p in group.parameters} == reached
 
 
 def test_a_few_steps_on_one_batch_lower_the_loss(small: Small, tmp_path: Path) -> None:
