@@ -51,7 +51,7 @@ class StandIns(Experiment):
             vae_channels=(8, 16, 32, 64),
             vae_layers=1,
             vae_norm_groups=4,
-            scaled_std=0.5,
+            scaled_std=0.6,
             encoder_channels=(8, 16, 16, 32),
             decoder_channels=(8, 16, 32, 32, 64),
             decoder_layers=1,
@@ -66,7 +66,7 @@ class StandIns(Experiment):
             random_flip=0.5,
             crop_to="character",
         ),
-        loss=change(TransparentVaeLoss, kl=4e-2, identity=0.0),
+        loss=change(TransparentVaeLoss, kl=1e-2, identity=0.0),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
         schedule=change(
             Schedule,
