@@ -13,6 +13,7 @@ from seethrough.inference.sampling import Solver, sample_latents
 from seethrough.models.checkpoints import open_base
 from seethrough.models.unet_2d import load_unet_2d
 from seethrough.recipes.layerdiff import LayerDiff2DTrain
+from seethrough.tasks.datasets import layer_dataset
 from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
 from seethrough.tasks.task import Batch, Loss
 
@@ -24,18 +25,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
     """SDXL's UNet on the noisy latents of a layer, beside the latents of the page."""
 
     def make_dataset(self) -> LayerDiff2DDataset:
-        data = self.stage.data
-        return LayerDiff2DDataset(
-            sources=[(self.context.path(source), rate) for source, rate in data.sources],
-            target_size=data.target_size,
-            random_flip=data.random_flip,
-            random_pad_prob=data.random_pad,
-            layer_alpha=data.layer_alpha,
-            target_size_groups=data.size_groups,
-            own_box=data.own_box,
-            crop_to=data.crop_to,
-            load_objects=data.load_objects,
-        )
+        return layer_dataset(self.stage.data, self.context)
 
     def build(self) -> nn.Module:
         model = self.stage.model

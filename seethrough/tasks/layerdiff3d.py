@@ -19,6 +19,7 @@ from seethrough.inference.sampling import Solver
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model
 from seethrough.recipes.layerdiff import LayerDiff3DTrain
+from seethrough.tasks.datasets import group_dataset
 from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
 from seethrough.tasks.task import Batch, Loss, ParameterGroup
 
@@ -74,18 +75,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
     """The UNet across frames on the noisy latents of a group's layers, beside the page's."""
 
     def make_dataset(self) -> LayerDiff3DDataset:
-        data = self.stage.data
-        return LayerDiff3DDataset(
-            sources=[(self.context.path(source), rate) for source, rate in data.sources],
-            target_size=data.target_size,
-            random_flip=data.random_flip,
-            random_pad_prob=data.random_pad,
-            layer_alpha=data.layer_alpha,
-            groups=data.groups,
-            crop_to=data.crop_to,
-            global_batch=data.global_batch,
-            ngroup_iters=data.ngroup_iters,
-        )
+        return group_dataset(self.stage.data, self.context)
 
     def build(self) -> GroupwiseUNet:
         folder = self.context.path(self.stage.model.unet)

@@ -14,6 +14,7 @@ from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
+from seethrough.tasks.datasets import layer_dataset
 from seethrough.tasks.diffusion import normal
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, Task
 
@@ -94,18 +95,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         return [ParameterGroup("all", chosen, lr)]
 
     def dataset(self) -> LayerDiff2DDataset:
-        data = self.stage.data
-        return LayerDiff2DDataset(
-            sources=[(self.context.path(source), rate) for source, rate in data.sources],
-            target_size=data.target_size,
-            random_flip=data.random_flip,
-            random_pad_prob=data.random_pad,
-            layer_alpha=data.layer_alpha,
-            target_size_groups=data.size_groups,
-            own_box=data.own_box,
-            crop_to=data.crop_to,
-            load_objects=data.load_objects,
-        )
+        return layer_dataset(self.stage.data, self.context)
 
     def weight(self, batch: Batch) -> float:
         return len(batch["draw"])

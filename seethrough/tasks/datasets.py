@@ -1,0 +1,39 @@
+"""Datasets of layered characters as the sections of a recipe describe them."""
+
+from typing import Any
+
+from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.recipes.layer_data import CroppedData, LayerData
+from seethrough.recipes.layerdiff import LayerDiff3DData
+from seethrough.tasks.task import StageContext
+
+
+def layer_dataset(data: LayerData, context: StageContext) -> LayerDiff2DDataset:
+    """One layer at a time."""
+    return LayerDiff2DDataset(
+        **_crop_options(data, context),
+        target_size_groups=data.size_groups,
+        own_box=data.own_box,
+        load_objects=data.load_objects,
+    )
+
+
+def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDataset:
+    """All layers of a group at a time."""
+    return LayerDiff3DDataset(
+        **_crop_options(data, context),
+        groups=data.groups,
+        global_batch=data.global_batch,
+        ngroup_iters=data.ngroup_iters,
+    )
+
+
+def _crop_options(data: CroppedData, context: StageContext) -> dict[str, Any]:
+    return {
+        "sources": [(context.path(source), rate) for source, rate in data.sources],
+        "target_size": data.target_size,
+        "random_flip": data.random_flip,
+        "random_pad_prob": data.random_pad,
+        "crop_to": data.crop_to,
+        "layer_alpha": data.layer_alpha,
+    }
