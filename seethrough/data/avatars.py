@@ -270,10 +270,10 @@ def _drawing_order(
 def _pose(rng: np.random.Generator) -> str:
     """An SVG transform: scale, rotation, shift and mirror about the canvas' centre.
 
-    Wide enough that a tag's mean alpha is a poor guess: heads and clothes always lie together.
+    Wide enough that a tag's mean alpha is a poor guess of it; the figure fills the canvas still.
     """
-    scale, angle = rng.uniform(0.6, 1.1), rng.uniform(-20, 20)
-    x, y = CANVAS / 2 + rng.uniform(-30, 30, size=2)
+    scale, angle = rng.uniform(0.8, 1.1), rng.uniform(-15, 15)
+    x, y = CANVAS / 2 + rng.uniform(-20, 20, size=2)
     mirror = scale if rng.random() < 0.5 else -scale
     return (
         f"translate({x:.2f} {y:.2f}) rotate({angle:.2f}) scale({mirror:.4f} {scale:.4f})"
