@@ -237,8 +237,13 @@ def test_pages_are_shown_as_often_as_asked(small: Small, tmp_path: Path) -> None
         assert share == chance if chance in (0, 1) else 0.1 < share < 0.5
 
 
-def test_exported_latents_have_unit_deviation(small: Small, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scaled_std", [1.0, 0.6])
+def test_exported_latents_have_the_deviation_asked_for(
+    small: Small, tmp_path: Path, scaled_std: float
+) -> None:
     task = make(small, tmp_path)
+    stage = evolve(task.stage, model=evolve(task.stage.model, scaled_std=scaled_std))
+    task = TransparentVaeTask(stage, task.context)
     model = task.build().eval()
     artifacts = task.export(model, tmp_path / "stage")
     assert set(artifacts) == set(type(task.stage).outputs)
@@ -254,9 +259,11 @@ def test_exported_latents_have_unit_deviation(small: Small, tmp_path: Path) -> N
     dataset = task.dataset()
     draws = [Draw(0, "scale", 0, index, index % len(dataset)) for index in range(4 * len(dataset))]
     with torch.no_grad():
-        layers = torch.stack([dataset[where]["layer"] for where in draws])
-        mean, _ = transparent_vae.posterior(vae, layers)
-    assert float(mean.std() * vae.config["scaling_factor"]) == pytest.approx(1, rel=1e-3)
+        items = [dataset[where] for where in draws]
+        pictures = torch.stack([item[kind] for item in items for kind in ("layer", "page")])
+        mean, _ = transparent_vae.posterior(vae, pictures)
+    deviation = float(mean.std() * vae.config["scaling_factor"])
+    assert deviation == pytest.approx(scaled_std, rel=1e-3)
 
 
 def test_validation_and_pictures(small: Small, tmp_path: Path) -> None:
