@@ -1,6 +1,7 @@
 """Runs one stage on this process, alone or as one of several ranks."""
 
 import importlib
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,6 +87,10 @@ class Finished:
         artifacts = {name: Path(path) for name, path in data["artifacts"].items()}
         result = StageResult(artifacts=artifacts, metrics=data["metrics"])
         return cls(result, data["seconds"], data["commits"])
+
+
+# It warns at import that kernels for 4-bit inference on the CPU are absent; nothing here uses them.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def run_stage(work: Work) -> Finished | None:
