@@ -186,8 +186,7 @@ def _measure(
 def _baselines(stage: Decompose, known: list[Sample], pages: list[_Page]) -> dict[str, LayerScores]:
     tags = [*TAGS_V3, HEAD]
     truths = (load_truth(sample, tags, stage.resolution) for sample in known)
-    # Every tag, even a rare one: the strongest form of this baseline.
-    mean = mean_layers((truth.layers for truth in truths), tags, min_presence=0.0)
+    mean = mean_layers((truth.layers for truth in truths), tags)
     nearest = NearestCharacter(load_truth(sample, (), stage.resolution).page for sample in known)
     nearest_layers = [
         load_truth(known[nearest.index(_page_truth(page).page)], tags, stage.resolution).layers
