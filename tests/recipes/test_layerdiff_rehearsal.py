@@ -28,7 +28,7 @@ RULE = (
     # Smaller pictures, whole and not mirrored, so that each is encoded once.
     "*.data.target_size", "*.data.crop_to", "*.data.random_pad", "*.data.random_flip",
     "*.data.cache_latents", "*.objective.offset_probability", "*.objective.posterior",
-    "decompose.resolution", "decompose.head_pass",
+    "decompose.resolution", "decompose.head_pass", "decompose.crop_to",
     # Fewer steps of fewer samples.
     "*.data.global_batch", "*.schedule.max_steps", "*.schedule.warmup_steps",
     "*.schedule.checkpoint_every", "*.schedule.keep_checkpoints", "*.schedule.pictures_every",

@@ -144,7 +144,8 @@ def test_known_characters_are_baselines(small: Small, unet_3d: Path, tmp_path: P
 @pytest.mark.parametrize(
     "changes",
     [
-        {"head_pass": "page"},
+        {"head_pass": "body"},
+        {"crop_to": "character"},
         {"prediction_type": "v_prediction"},
         {"averaged_decode": True},
         {"sampler": Sampler(steps=3)},

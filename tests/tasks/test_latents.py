@@ -223,9 +223,11 @@ def test_without_a_store_nothing_is_written(small: Small, unet_3d: Path, tmp_pat
     assert not any(tmp_path.iterdir())
 
 
-def places(data: LayerDataset, store: LatentStore, index: int = 0) -> dict[str, Path]:
-    """Where the pictures of the first sample lie, by name."""
-    return PictureItems(data, store)[draw(index, sample=0)]["places"]
+def places(
+    data: LayerDataset, store: LatentStore, index: int = 0, sample: int = 0
+) -> dict[str, Path]:
+    """Where the pictures of a sample lie, by name."""
+    return PictureItems(data, store)[draw(index, sample=sample)]["places"]
 
 
 def frames(small: Small, **options: Any) -> LayerDiff3DDataset:
@@ -249,7 +251,6 @@ def test_the_key_tells_all_that_latents_depend_on(small: Small, tmp_path: Path) 
     others = [
         places(frames(small, random_flip=1.0), store),
         places(frames(small, random_pad_prob=1.0), store),
-        places(frames(small, crop_to="character"), store),
         places(frames(small, target_size=2 * SIDE), store),
         places(frames(small, layer_alpha="premultiplied"), store),
         places(frames(small, bleeding=False), store),
@@ -258,6 +259,12 @@ def test_the_key_tells_all_that_latents_depend_on(small: Small, tmp_path: Path) 
     ]
     found = [place for paths in (plain, *others) for place in paths.values()]
     assert len(set(found)) == len(found)
+    # Of a sample with layers of both groups, a group's crop is not the character's.
+    parts, whole = (
+        places(frames(small, crop_to=crop), store, index=1, sample=1)
+        for crop in ("layers", "character")
+    )
+    assert parts.keys() == whole.keys() and not set(parts.values()) & set(whole.values())
 
 
 def test_models_share_the_pictures_that_they_have_in_common(small: Small, tmp_path: Path) -> None:
