@@ -2,7 +2,8 @@
 
 Hypothesis: a tag-by-tag 2D model, given attention across tags, draws all layers of a group
 together and agrees with itself where they overlap.
-Base: the published V3 configurations (2D at 1024 px, 3D at 1280 px).
+Base: the published V3 configurations (2D at 1024 px, 3D at 1280 px). Their authors converted the
+2D checkpoint of step 20,000 of 200,000: --train_2d.schedule.max_steps=20000 stops there.
 Cost: 8 H200; a 3D step is about 57 PFLOP of the UNet alone, at 64 samples.
 """
 

@@ -198,13 +198,15 @@ def decompose_group(
     group_index: int,
     seeds: Sequence[int],
     options: DecomposeOptions,
+    tags: Sequence[str] | None = None,
 ) -> Image8:
     """Predict the layers of one tag group for square pages, all in one batch.
 
     `pages` are (R, R, 4) straight RGBA with R = `options.resolution`, one seed each. Returns
-    (pages, F, R, R, 4) uint8 straight RGBA, frames in the order of the group's tags.
+    (pages, F, R, R, 4) uint8 straight RGBA, frames in the order of `tags`, by default the V3
+    group's.
     """
-    tags = TAG_GROUPS[group_index]
+    tags = TAG_GROUPS[group_index] if tags is None else tags
     device, dtype = models.unet.device, models.unet.dtype
     draws = [Draw(seed=seed, stage="decompose", step=0, index=0, sample=0) for seed in seeds]
     pixels = torch.from_numpy(np.stack(pages)).to(device).permute(0, 3, 1, 2).float() / 255

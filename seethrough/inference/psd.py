@@ -15,7 +15,7 @@ from psd_tools.psd.header import FileHeader
 from psd_tools.psd.image_data import ImageData
 
 from seethrough.errors import InputError
-from seethrough.inference.composite import Image8, content_box, flatten
+from seethrough.inference.composite import Flat, Image8, content_box, flatten
 
 MAX_PSD_SIDE = 30_000
 """Largest width or height of the format's version 1, in pixels."""
@@ -53,19 +53,23 @@ def write_psd(path: Path, layers: Mapping[str, Image8], size: tuple[int, int]) -
 
     # The flat picture goes straight into the record: saving through the document would render
     # it again from the layers, which takes several times as long as all the rest.
-    record.image_data.set_data(_flat_planes(flatten(layers.values(), size).straight()), header)
+    record.image_data.set_data(_flat_planes(flatten(layers.values(), size)), header)
     with path.open("wb") as file:
         record.write(file)
 
 
-def _flat_planes(picture: Image8) -> list[bytes]:
-    """Encode straight RGBA as the format keeps it: colour laid on white, and the alpha beside."""
-    alpha = picture[..., 3]
-    colors = [
-        255 - alpha + np.rint(picture[..., channel] * (alpha / 255)).astype(np.uint8)
+def _flat_planes(flat: Flat) -> list[bytes]:
+    """Encode a picture as the format keeps it: colour laid on white, and the alpha beside.
+
+    Readers that divide colour by alpha truncate, which takes up to `alpha` levels; half of it
+    added beforehand keeps what they show, and the stored colour, within a level of the picture.
+    """
+    alpha = np.rint(np.clip(flat.alpha, 0, 1) * 255)
+    planes = [
+        255 - alpha + np.clip(np.rint(flat.color[..., channel] * 255 + flat.alpha / 2), 0, alpha)
         for channel in range(3)
     ]
-    return [plane.tobytes() for plane in (*colors, alpha)]
+    return [plane.astype(np.uint8).tobytes() for plane in (*planes, alpha)]
 
 
 def write_layer_pngs(directory: Path, layers: Mapping[str, Image8]) -> dict[str, Path]:

@@ -127,16 +127,22 @@ def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
     objective = chain.train_3d.objective
     train_3d = evolve(
         chain.train_3d,
-        model=evolve(chain.train_3d.model, base=BASE, transparent_vae=TRANSPARENT_VAE),
+        model=evolve(
+            chain.train_3d.model,
+            unet=Output("inflate", "unet"),
+            base=BASE,
+            transparent_vae=TRANSPARENT_VAE,
+        ),
         # The art has none of half the tags: at full weight a short training learns emptiness alone.
         objective=evolve(objective, absent_weight=objective.absent_weight * 0.1),
     )
     return LayerDiff3DRehearsal(
         train_2d=_shrink_2d(chain.train_2d),
-        inflate=chain.inflate,
+        inflate=evolve(chain.inflate, unet=Output("train_2d", "unet")),
         train_3d=_shrink(train_3d, steps=200, batch=6, lr_factor=7.5),
         decompose=evolve(
             chain.decompose,
+            unet=Output("train_3d", "unet"),
             base=BASE,
             transparent_vae=TRANSPARENT_VAE,
             pages=TEST_LIST,
