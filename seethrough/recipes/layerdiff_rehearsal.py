@@ -70,8 +70,8 @@ class StandIns(Experiment):
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
         schedule=change(
             Schedule,
-            max_steps=700,
-            warmup_steps=70,
+            max_steps=640,
+            warmup_steps=64,
             floor=0.02,
             checkpoint_every=500,
             keep_checkpoints=1,
@@ -124,7 +124,6 @@ def rehearse_2d(chain: LayerDiff2DChain) -> LayerDiff2DRehearsal:
 
 def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
     """The rule: sources from the stages in front, smaller pictures, fewer steps, one machine."""
-    objective = chain.train_3d.objective
     train_3d = evolve(
         chain.train_3d,
         model=evolve(
@@ -133,13 +132,11 @@ def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
             base=BASE,
             transparent_vae=TRANSPARENT_VAE,
         ),
-        # The art has none of half the tags: at full weight a short training learns emptiness alone.
-        objective=evolve(objective, absent_weight=objective.absent_weight * 0.1),
     )
     return LayerDiff3DRehearsal(
         train_2d=_shrink_2d(chain.train_2d),
         inflate=evolve(chain.inflate, unet=Output("train_2d", "unet")),
-        train_3d=_shrink(train_3d, steps=200, batch=6, lr_factor=7.5),
+        train_3d=_shrink(train_3d, steps=200, batch=6, lr_factor=1.25),
         decompose=evolve(
             chain.decompose,
             unet=Output("train_3d", "unet"),
@@ -183,7 +180,7 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
             random_flip=0.0,
             cache_latents=True,
         ),
-        objective=evolve(stage.objective, offset_probability=0.0, posterior="mean"),
+        objective=evolve(stage.objective, posterior="mean"),
         optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.99, precision="fp32"),
         schedule=evolve(
             stage.schedule,

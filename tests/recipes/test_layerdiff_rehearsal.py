@@ -27,7 +27,7 @@ RULE = (
     "decompose.base", "decompose.transparent_vae", "decompose.pages", "decompose.known",
     # Smaller pictures, whole and not mirrored, so that each is encoded once.
     "*.data.target_size", "*.data.crop_to", "*.data.random_pad", "*.data.random_flip",
-    "*.data.cache_latents", "*.objective.offset_probability", "*.objective.posterior",
+    "*.data.cache_latents", "*.objective.posterior",
     "decompose.resolution", "decompose.head_pass", "decompose.crop_to",
     # Fewer steps of fewer samples.
     "*.data.global_batch", "*.schedule.max_steps", "*.schedule.warmup_steps",
