@@ -46,6 +46,10 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         captions = {*self.layers.captions(), *TRAINING_TAGS, LEGWEAR_WITH_FOOTWEAR, ""}
         # At most some 26 captions: encoded once, and the encoders are gone before the UNet comes.
         self.text = encode_captions(base, sorted(captions), context.device)
+        side = float(stage.data.target_size)
+        # Original size, top left corner, target size. Made once: a copy to the device at each
+        # step would wait for it.
+        self.time_ids = torch.tensor([[side, side, 0.0, 0.0, side, side]], device=context.device)
         self.store: LatentStore | None = None
         if stage.data.cache_latents:
             folder = context.directory.parent / "latents"
@@ -63,6 +67,7 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         for network in (self.vae, self.transparent_vae):
             nn.Module.to(network, device)
         self.text: TextTable = self.text.to(device)
+        self.time_ids = self.time_ids.to(device)
 
     def collate(self, items: list[Batch]) -> Batch:
         """Items stay apart: some hold pictures and some latents, and groups differ in frames."""
@@ -94,16 +99,14 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         return [[""] * len(row) if drop else row for row, drop in zip(captions, drops, strict=True)]
 
     def text_conditions(
-        self, captions: Sequence[Sequence[str]], side: int
+        self, captions: Sequence[Sequence[str]]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Hidden states (B * F, 77, width), pooled embeddings and time ids of captions (B, F)."""
         flat = [caption for row in captions for caption in row]
         rows = self.text.rows(flat).to(self.text.hidden.device, non_blocking=True)
-        size = [float(side), float(side), 0.0, 0.0, float(side), float(side)]
-        time_ids = torch.tensor([size], device=self.text.hidden.device)
         return self.text.hidden[rows], {
             "text_embeds": self.text.pooled[rows],
-            "time_ids": time_ids.expand(len(flat), -1),
+            "time_ids": self.time_ids.expand(len(flat), -1),
         }
 
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:

@@ -55,7 +55,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         timesteps = self.diffusion.timesteps(draws, latents.device)
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
         captions = self.dropped([[item["caption"]] for item in batch["items"]], draws)
-        hidden, conditions = self.text_conditions(captions, self.stage.data.target_size)
+        hidden, conditions = self.text_conditions(captions)
         prediction = model(
             torch.cat([noisy, page], dim=1),
             timesteps,
@@ -76,9 +76,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         shown: list[torch.Tensor] = []
         for draw, item in zip(draws, items, strict=True):
             page = self.encoder.posterior(item["page"].to(device))[:1] * self.encoder.scale
-            hidden, conditions = self.text_conditions(
-                [[item["caption"]]], self.stage.data.target_size
-            )
+            hidden, conditions = self.text_conditions([[item["caption"]]])
 
             def predict(
                 latents: torch.Tensor,

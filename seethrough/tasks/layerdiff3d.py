@@ -132,7 +132,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         timesteps = self.diffusion.timesteps(draws, latents.device)
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
         captions = self.dropped([item["captions"] for item in items], draws)
-        hidden, conditions = self.text_conditions(captions, self.stage.data.target_size)
+        hidden, conditions = self.text_conditions(captions)
         weights = torch.stack([self._frame_weights(item) for item in items])
         return _Noised(
             arguments={
