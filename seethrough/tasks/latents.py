@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seethrough.data.draws import Draw
-from seethrough.data.layerdiff import PAGE, LayerDataset
+from seethrough.data.items import Item
+from seethrough.data.layerdiff import LayerDataset
+from seethrough.data.padding import bleed_batch
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import load_model, open_base
 from seethrough.recipes.layerdiff import Objective
@@ -41,6 +43,15 @@ def load_vae(base_folder: Path) -> AutoencoderKL:
     return vae.eval()
 
 
+def network_input(argb: Tensor) -> Tensor:
+    """Pictures as networks take them, on their device.
+
+    (N, 4, H, W) uint8 ARGB, straight alpha -> float32 in [0, 1], the colour of transparent pixels
+    filled.
+    """
+    return bleed_batch(argb.float() / 255)
+
+
 class LatentEncoder:
     """Encodes pictures one at a time, in float32.
 
@@ -61,22 +72,24 @@ class LatentEncoder:
 
     @torch.no_grad()
     def posterior(self, argb: Tensor) -> Tensor:
-        """Parts of the posterior of one ARGB picture (4, H, W) in [0, 1].
+        """Parts of the posterior of one picture, (4, H, W) uint8 ARGB, straight alpha, not filled.
 
         Returns (parts, C, h, w) float32, unscaled: the mean, the standard deviation, and the
         offset when the objective uses it.
         """
         with torch.autocast(argb.device.type, enabled=False):
-            mean, std = self.transparent_vae.posterior(self.vae, argb[None].float())
+            picture = network_input(argb[None])
+            mean, std = self.transparent_vae.posterior(self.vae, picture)
             parts = [mean, std]
             if self.use_offset:
-                parts.append(self.transparent_vae.offset(argb[None].float()))
+                parts.append(self.transparent_vae.offset(picture))
             return torch.cat(parts)
 
     def empty(self, size: int) -> Tensor:
         """Posterior of an absent layer, all zero, of `size` px; computed once."""
         if size not in self._empty:
-            self._empty[size] = self.posterior(torch.zeros(4, size, size, device=self.vae.device))
+            nothing = torch.zeros(4, size, size, dtype=torch.uint8, device=self.vae.device)
+            self._empty[size] = self.posterior(nothing)
         return self._empty[size]
 
     def sample(self, posterior: Tensor, draw: Draw) -> Tensor:
@@ -137,7 +150,7 @@ class LatentStore:
 class PictureItems(Dataset[Batch]):
     """Items for the tasks: by name the pictures to encode, or posteriors where they are stored.
 
-    An item is what the dataset describes, with `pictures` {name: (4, T, T)}, `posteriors`
+    An item is what `Item.describe` tells, with `pictures` {name: (4, T, T) uint8}, `posteriors`
     {name: (parts, C, h, w)} and, with a store, `places` {name: path} of the pictures.
     """
 
@@ -150,24 +163,22 @@ class PictureItems(Dataset[Batch]):
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> Batch:
-        item = self.dataset.describe(draw)
+        item = self.dataset.item(draw)
         pictures: dict[str, Tensor] = {}
         posteriors: dict[str, Tensor] = {}
         places: dict[str, Path] = {}
-        for name in [*item["frames"], PAGE]:
-            if name is None:
-                continue
+        for name in item.names:
             if self.store is not None:
-                key = f"{self._hash(draw.sample)} {self.dataset.picture_key(draw, name)}"
-                place = self.store.path(key)
+                place = self.store.path(f"{self._hash(item)} {item.key(name)}")
                 if place.exists():
                     posteriors[name] = self.store.read(place)
                     continue
                 places[name] = place
-            pictures[name] = self.dataset.picture(draw, name)
-        return {**item, "pictures": pictures, "posteriors": posteriors, "places": places}
+            pictures[name] = item.picture(name)
+        return {**item.describe(), "pictures": pictures, "posteriors": posteriors, "places": places}
 
-    def _hash(self, row: int) -> str:
+    def _hash(self, item: Item) -> str:
+        row = item.draw.sample
         if row not in self._hashes:
-            self._hashes[row] = self.dataset.sample(row).bytes_hash()
+            self._hashes[row] = item.sample.bytes_hash()
         return self._hashes[row]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
-from seethrough.data.layerdiff import PAGE, LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.models.checkpoints import open_base
 from seethrough.models.text_table import TextTable, encode_captions
@@ -63,18 +63,17 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         return PictureItems(self.layers, self.store)
 
     def prepare(self, model: nn.Module) -> None:
-        device = next(model.parameters()).device
+        del model
         for network in (self.vae, self.transparent_vae):
-            nn.Module.to(network, device)
-        self.text: TextTable = self.text.to(device)
-        self.time_ids = self.time_ids.to(device)
+            nn.Module.to(network, self.context.device)
+        self.text: TextTable = self.text.to(self.context.device)
 
     def collate(self, items: list[Batch]) -> Batch:
         """Items stay apart: some hold pictures and some latents, and groups differ in frames."""
         return {"draw": [item["draw"] for item in items], "items": items}
 
     def latents(self, item: Batch) -> Tensor:
-        """Scaled latents (F + 1, C, h, w) of an item's frames, the page's last.
+        """Scaled latents (F + K, C, h, w) of an item's frames, then of its conditions.
 
         What was encoded here goes to the store, if there is one.
         """
@@ -87,7 +86,7 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         stacked = torch.stack(
             [
                 self.encoder.empty(size) if name is None else posteriors[name]
-                for name in [*item["frames"], PAGE]
+                for name in [*item["frames"], *item["conditions"]]
             ]
         )
         return self.encoder.sample(stacked, item["draw"])

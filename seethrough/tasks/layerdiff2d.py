@@ -72,7 +72,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         rows = min(PICTURE_ROWS, len(self.layers))
         draws = [Draw(seed=0, stage="pictures", step=0, index=i, sample=i) for i in range(rows)]
         items = [self.layers[draw] for draw in draws]
-        device = next(model.parameters()).device
+        device = self.context.device
         shown: list[torch.Tensor] = []
         for draw, item in zip(draws, items, strict=True):
             page = self.encoder.posterior(item["page"].to(device))[:1] * self.encoder.scale
@@ -98,5 +98,6 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
                 device=device,
             )
             rgba = self.transparent_vae.decode(self.vae, latents[:, 0] / self.encoder.scale)
-            shown += [item["page"][[1, 2, 3, 0]], item["layer"][[1, 2, 3, 0]], rgba[0].cpu()]
+            given = [item[name][[1, 2, 3, 0]] / 255 for name in ("page", "layer")]
+            shown += [*given, rgba[0].cpu()]
         return {"samples": picture_grid(shown, columns=3)}

@@ -166,9 +166,9 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
                 seed=0, stage="pictures", step=0, index=group_index * data.ngroup_iters, sample=0
             )
             page = self.layers[draw]["page"][[1, 2, 3, 0]]
-            pixels = (page.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+            pixels = page.permute(1, 2, 0).contiguous().numpy()
             tags = data.groups[group_index]
             frames = decompose_group(networks, [pixels], group_index, [0], options, tags)[0]
             predicted = [torch.from_numpy(frame).permute(2, 0, 1) / 255 for frame in frames]
-            result[f"group-{group_index}"] = picture_grid([page, *predicted], columns=4)
+            result[f"group-{group_index}"] = picture_grid([page / 255, *predicted], columns=4)
         return result

@@ -16,6 +16,7 @@ from seethrough.models import TransparentVAE
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
 from seethrough.tasks.datasets import layer_dataset
 from seethrough.tasks.diffusion import normal
+from seethrough.tasks.latents import network_input
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, Task
 
 SCALE_PICTURES = 256
@@ -110,7 +111,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         return {"draw": [item["draw"] for item in items], "argb": torch.stack(pictures)}
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        argb: Tensor = batch["argb"]
+        argb = network_input(batch["argb"])
         weights = self.stage.loss
         scale = 2 ** (len(self.stage.model.vae_channels) - 1)
         height, width = argb.shape[-2] // scale, argb.shape[-1] // scale
@@ -153,8 +154,8 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         assert isinstance(model, Autoencoders)
         shown: list[Tensor] = []
         for item in self._items(PICTURE_ROWS, "pictures"):
-            rgba = self._decode(model, item["layer"][None])
-            shown += [item["layer"][[1, 2, 3, 0]], rgba[0].cpu()]
+            layer = self._input(item["layer"])
+            shown += [layer[0, [1, 2, 3, 0]].cpu(), self._decode(model, layer)[0].cpu()]
         return {"reconstructions": picture_grid(shown, columns=2)}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -163,9 +164,10 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         errors: list[float] = []
         ious: list[float] = []
         for item in self._items(SCALE_PICTURES, "validation"):
-            truth = item["layer"][0] > 0.5
-            alpha = self._decode(model, item["layer"][None])[0, 3].cpu()
-            errors.append(float((alpha - item["layer"][0]).abs().mean()))
+            layer = self._input(item["layer"])
+            true_alpha, alpha = layer[0, 0], self._decode(model, layer)[0, 3]
+            errors.append(float((alpha - true_alpha).abs().mean()))
+            truth = true_alpha > 0.5
             union = (truth | (alpha > 0.5)).sum()
             if union:
                 ious.append(float((truth & (alpha > 0.5)).sum() / union))
@@ -174,6 +176,10 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
     def _decode(self, model: Autoencoders, argb: Tensor) -> Tensor:
         latents = model.transparent_vae.encode(model.vae, argb)
         return model.transparent_vae.decode(model.vae, latents)
+
+    def _input(self, picture: Tensor) -> Tensor:
+        """A picture of the dataset as the networks take it: (1, 4, H, W)."""
+        return network_input(picture[None].to(self.context.device))
 
     def _items(self, count: int, purpose: str) -> list[Batch]:
         dataset = self.dataset()
@@ -187,10 +193,9 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """Both networks; the scaling factor gives latents the standard deviation asked for."""
         assert isinstance(model, Autoencoders)
         pictures = [item[kind] for item in self._items(SCALE_PICTURES, "scale") for kind in KINDS]
-        device = next(model.parameters()).device
         with torch.no_grad():
             means = [
-                model.transparent_vae.posterior(model.vae, picture[None].to(device))[0].cpu()
+                model.transparent_vae.posterior(model.vae, self._input(picture))[0].cpu()
                 for picture in pictures
             ]
         deviation = float(torch.cat(means).std())

@@ -11,16 +11,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from seethrough.data.captions import filter_caption
 from seethrough.data.crops import fit_layer, fit_page
 from seethrough.data.draws import Draw
-from seethrough.data.layerdiff import (
-    CharacterCrop,
-    Crop,
-    LayerDataset,
-    LayerDiff2DDataset,
-    LayerDiff3DDataset,
-    filter_caption,
-)
+from seethrough.data.items import CharacterCrop, Crop
+from seethrough.data.layerdiff import LayerDataset, LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.tags import (
     BODY_GROUP,
     HEAD_GROUP,
@@ -45,8 +40,8 @@ def at(index: int, sample: int = 0, step: int = 0) -> Draw:
 
 def variant(dataset: LayerDataset, draw: Draw) -> tuple[Any, Any]:
     """What a draw chose: the tag in 2D, the group in 3D, and the crop."""
-    item = dataset.describe(draw)
-    return item.get("group_index", item["frames"][0]), dataset.crop(draw)
+    item = dataset.item(draw)
+    return item.text.get("group_index", item.frames[0]), item.crop
 
 
 def parity_sample(folder: Path) -> Path:
@@ -104,11 +99,11 @@ def test_parity_item(tmp_path: Path):
     assert body["captions"][8] == LEGWEAR_WITH_FOOTWEAR
     assert body["present"].nonzero().flatten().tolist() == [2, 5, 8]
     assert head["present"].nonzero().flatten().tolist() == [1]
-    sums = body["layers"][[2, 5, 8], 0].sum((1, 2)).tolist()
+    sums = (body["layers"][[2, 5, 8], 0] / 255).sum((1, 2)).tolist()
     assert sums == pytest.approx([377.780, 505.820, 379.420], rel=2e-4)
-    assert head["layers"][1, 0].sum().item() == pytest.approx(2294.196, rel=2e-4)
+    assert (head["layers"][1, 0] / 255).sum().item() == pytest.approx(2294.196, rel=2e-4)
     for item in (body, head):
-        assert (item["page"][0] == 1).all()
+        assert (item["page"][0] == 255).all()
         absent = item["layers"][~item["present"]]
         assert not absent.any()
 
@@ -119,17 +114,16 @@ def test_3d_item_shapes_ranges_and_captions(tmp_path: Path):
     item = dataset[at(1, sample=0)]
     assert item["name"] == "a" and item["draw"] == at(1, sample=0)
     assert item["layers"].shape == (11, 4, 24, 24) and item["page"].shape == (4, 24, 24)
-    assert item["layers"].dtype == item["page"].dtype == torch.float32
+    assert item["layers"].dtype == item["page"].dtype == torch.uint8
     assert item["captions"] == list(HEAD_GROUP)
     assert item["present"].dtype == torch.bool
-    assert pictures(item).min() >= 0 and pictures(item).max() == 1
     with_shoes = dataset[at(0, sample=1)]
     assert with_shoes["captions"] == list(BODY_GROUP)
 
 
 def test_frames_are_the_layers_at_the_union_box(tmp_path: Path):
     """Against the files, cut by hand: both the page and each frame, alpha first."""
-    dataset = dataset_3d(two_samples(tmp_path), bleeding=False)
+    dataset = dataset_3d(two_samples(tmp_path))
     sample = dataset.sample(0)
     present = [tag for tag in BODY_GROUP if tag in sample.boxes]
     corners = np.array([sample.boxes[tag] for tag in present])
@@ -140,24 +134,24 @@ def test_frames_are_the_layers_at_the_union_box(tmp_path: Path):
     for tag in present:
         expected = fit_layer(sample.layer(tag), sample.boxes[tag], box, 24, False)
         frame = item["layers"][BODY_GROUP.index(tag)].permute(1, 2, 0).numpy()
-        assert np.array_equal(np.rint(frame * 255), expected[..., [3, 0, 1, 2]])
+        assert np.array_equal(frame, expected[..., [3, 0, 1, 2]])
     page = item["page"][1:].permute(1, 2, 0).numpy()
-    assert np.array_equal(np.rint(page * 255), fit_page(sample.page(), box, 24, False)[..., :3])
+    assert np.array_equal(page, fit_page(sample.page(), box, 24, False)[..., :3])
 
 
 def test_layers_paint_the_page_that_shows_them(tmp_path: Path):
     """The frames of one group over each other give the page where they hide the background."""
     tags = ("back hair", "neck", "topwear", "front hair")
     source = write_sample(tmp_path, "c", (64, 64), tags, seed=5)
-    item = dataset_3d(source, target_size=64, bleeding=False)[at(0)]
+    item = dataset_3d(source, target_size=64)[at(0)]
     colour, cover = torch.zeros(3, 64, 64), torch.zeros(64, 64)
     for tag in tags:
-        alpha, *rgb = item["layers"][BODY_GROUP.index(tag)]
+        alpha, *rgb = item["layers"][BODY_GROUP.index(tag)] / 255
         colour = torch.stack(rgb) * alpha + colour * (1 - alpha)
         cover = alpha + cover * (1 - alpha)
     solid = cover > 0.999
     assert solid.sum() > 300
-    assert (colour - item["page"][1:]).abs()[:, solid].max() < 0.03
+    assert (colour - item["page"][1:] / 255).abs()[:, solid].max() < 0.03
 
 
 def test_group_is_a_function_of_the_position_in_the_run(tmp_path: Path):
@@ -179,7 +173,7 @@ def test_sample_without_the_group_is_the_whole_page_and_absent_frames(tmp_path: 
     assert not item["present"].any() and not item["layers"].any()
     page = dataset.sample(1).page()
     middle = item["page"][1:, 7:37].permute(1, 2, 0).numpy()
-    assert np.array_equal(np.rint(middle * 255), page[..., :3])
+    assert np.array_equal(middle, page[..., :3])
     assert not item["page"][1:, :7].any() and not item["page"][1:, 37:].any()
 
 
@@ -205,10 +199,10 @@ def test_2d_item_shapes_ranges_and_names(tmp_path: Path):
     dataset = dataset_2d(two_samples(tmp_path))
     item = dataset[at(0)]
     assert item["layer"].shape == item["page"].shape == (4, 24, 24)
-    assert item["layer"].dtype == item["page"].dtype == torch.float32
-    assert (item["page"][0] == 1).all()
+    assert item["layer"].dtype == item["page"].dtype == torch.uint8
+    assert (item["page"][0] == 255).all()
     assert item["name"] == f"a_{item['caption']}" and item["draw"] == at(0)
-    assert 0 < item["layer"][0].mean() < 1
+    assert 0 < item["layer"][0].float().mean() < 255
 
 
 def test_tag_and_crop_box_are_chosen_uniformly(tmp_path: Path):
@@ -236,28 +230,29 @@ def test_a_picture_key_tells_pictures_apart(tmp_path: Path):
     made = [
         dataset_2d(source, crop_to="character"),
         dataset_2d(source, target_size=32, crop_to="character"),
-        dataset_2d(source, bleeding=False, crop_to="character"),
-        dataset_2d(source, page_background=False, crop_to="character"),
         dataset_2d(source, crop_to="character", random_flip=1.0),
         dataset_3d(source, groups=TAG_GROUPS[::-1]),
     ]
-    keys = {dataset.picture_key(at(0), "face") for dataset in made}
+    keys = {dataset.item(at(0)).key("face") for dataset in made}
     assert len(keys) == len(made)
-    assert made[0].picture_key(at(0), "page") not in keys
+    pages = [*made, dataset_2d(source, page_alpha="character", crop_to="character")]
+    page_keys = {dataset.item(at(0)).key("page") for dataset in pages}
+    assert len(page_keys) == len(pages) and not page_keys & keys
 
 
 def test_2d_and_3d_share_the_keys_and_the_bytes_of_equal_pictures(tmp_path: Path):
     source = parity_sample(tmp_path)
     flat, deep = dataset_2d(source, crop_to="character"), dataset_3d(source, crop_to="character")
     for name in ("topwear", "page"):
-        assert flat.picture_key(at(0), name) == deep.picture_key(at(3), name)
-        assert torch.equal(flat.picture(at(0), name), deep.picture(at(3), name))
+        one, other = flat.item(at(0)), deep.item(at(3))
+        assert one.key(name) == other.key(name)
+        assert torch.equal(one.picture(name), other.picture(name))
 
 
 @pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
 def test_the_character_is_the_crop_of_every_draw(tmp_path: Path, make):
     dataset = make(parity_sample(tmp_path), crop_to="character")
-    assert {dataset.crop(at(index)) for index in range(20)} == {Crop((6, 2, 24, 38), False)}
+    assert {dataset.item(at(index)).crop for index in range(20)} == {Crop((6, 2, 24, 38), False)}
 
 
 def test_tags_can_be_limited(tmp_path: Path):
@@ -309,15 +304,15 @@ def test_sample_without_layers_is_the_whole_character(tmp_path: Path):
     page[..., 3] = 0
     page[4:14, 3:9] = (10, 200, 30, 255)
     write_png(tmp_path / "p.png", page)
-    dataset = dataset_2d(tmp_path / "p.png", target_size=10, bleeding=False)
+    dataset = dataset_2d(tmp_path / "p.png", target_size=10)
     assert variant(dataset, at(0)) == ("", CharacterCrop(None, False))
     item = dataset[at(0)]
     assert item["caption"] == "" and item["name"] == "p"
-    alpha = np.zeros((10, 10), np.float32)
-    alpha[:, 2:8] = 1
+    alpha = np.zeros((10, 10), np.uint8)
+    alpha[:, 2:8] = 255
     assert np.array_equal(item["layer"][0].numpy(), alpha)
     enlarged = attrs.evolve(dataset, random_pad_prob=1.0)
-    shares = [enlarged[at(index)]["layer"][0].mean().item() for index in range(20)]
+    shares = [(enlarged[at(index)]["layer"][0] / 255).mean().item() for index in range(20)]
     assert len(set(shares)) > 10 and min(shares) < 0.3 and max(shares) < 0.61
 
 
@@ -391,26 +386,39 @@ def test_flip_mirrors_page_and_layers_together(tmp_path: Path, make):
     assert not torch.equal(pictures(flipped), pictures(plain))
 
 
-def test_bleeding_fills_colour_and_leaves_alpha(tmp_path: Path):
+def test_transparent_pixels_of_layers_have_no_colour(tmp_path: Path):
+    """They are filled on the device of the network that sees them."""
     source = write_sample(tmp_path, "e", (40, 40), {"topwear": (4, 8, 34, 38)}, seed=3)
-    filled, plain = (dataset_2d(source, bleeding=b)[at(0)]["layer"] for b in (True, False))
-    assert torch.equal(filled[0], plain[0])
-    clear = plain[0] == 0
-    assert clear.any() and not plain[1:, clear].any() and (filled[1:, clear].sum(0) > 0).all()
-    assert torch.equal(filled[:, ~clear], plain[:, ~clear])
+    layer = dataset_2d(source)[at(0)]["layer"]
+    clear = layer[0] == 0
+    assert clear.any() and not layer[1:, clear].any()
+
+
+@pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
+def test_an_item_reads_each_file_once(tmp_path: Path, make, monkeypatch: pytest.MonkeyPatch):
+    dataset = make(parity_sample(tmp_path))
+    reads: list[str] = []
+    read_bytes = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        reads.append(path.name)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    item = dataset[at(0)]
+    layers = 1 if make is dataset_2d else int(item["present"].sum())
+    assert len(reads) == len(set(reads)) == layers + 2
+    assert {"p_ann.json", "p.png"} < set(reads)
 
 
 def test_page_without_its_background_has_the_alpha_of_the_character(tmp_path: Path):
     source = write_sample(tmp_path, "e", (40, 40), {"topwear": (4, 8, 34, 38)}, seed=3)
     with_background = dataset_2d(source, target_size=30)[at(0)]
-    without = dataset_2d(source, target_size=30, page_background=False)[at(0)]
-    assert (with_background["page"][0] == 1).all()
+    without = dataset_2d(source, target_size=30, page_alpha="character")[at(0)]
+    assert (with_background["page"][0] == 255).all()
     assert torch.equal(without["page"][0], without["layer"][0])
-    solid = without["page"][0] == 1
+    solid = without["page"][0] == 255
     assert torch.equal(without["page"][:, solid], with_background["page"][:, solid])
-    clear = without["page"][0] == 0
-    background = with_background["page"][1:, clear].std()
-    assert without["page"][1:, clear].std() < 0.6 * background
 
 
 def test_premultiplied_layers(tmp_path: Path):
@@ -421,8 +429,7 @@ def test_premultiplied_layers(tmp_path: Path):
     write_png(tmp_path / "p_face.png", faint)
     item = dataset_2d(source, tag_list=("face",), layer_alpha="premultiplied")[at(0)]
     colour = item["layer"][1:, item["layer"][0] > 0]
-    expected = torch.tensor([[199.0], [100.0], [50.0]]) / 255
-    assert (colour - expected).abs().max() < 2.5 / 255
+    assert (colour - torch.tensor([[199.0], [100.0], [50.0]])).abs().max() < 2.5
 
 
 def test_sources_are_repeated_by_their_rates(tmp_path: Path):

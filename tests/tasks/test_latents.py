@@ -12,7 +12,9 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seethrough.data.layerdiff import PAGE, LayerDataset, LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.items import PAGE
+from seethrough.data.layerdiff import LayerDataset, LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.padding import bleed_batch
 from seethrough.data.tags import TAG_GROUPS
 from seethrough.errors import InputError
 from seethrough.models import TransparentVAE
@@ -44,7 +46,9 @@ def encoder(small: Small, objective: Objective) -> LatentEncoder:
 
 def pictures(count: int, side: int = SIDE) -> Tensor:
     generator = torch.Generator().manual_seed(count)
-    return torch.rand(count, 4, side, side, generator=generator)
+    argb = torch.randint(256, (count, 4, side, side), dtype=torch.uint8, generator=generator)
+    argb[:, 0, : side // 2] = 0  # a transparent part, to be filled
+    return argb
 
 
 def posteriors(encode: LatentEncoder, argb: Tensor) -> Tensor:
@@ -56,6 +60,7 @@ def formula(small: Small, argb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, standard deviation and offset, from diffusers' own class and the bare CNN."""
     vae = AutoencoderKL.from_pretrained(small.base / "vae")
     transparent_vae = TransparentVAE.from_pretrained(small.transparent_vae)
+    argb = bleed_batch(argb / 255)
     with torch.no_grad():
         distribution = vae.encode((2 * argb[:, 1:] - 1) * argb[:, :1], return_dict=False)[0]
         offset = 300 * transparent_vae.encoder.model(argb)
@@ -111,7 +116,8 @@ def test_absent_layers_are_encoded_once_and_as_empty_pictures(small: Small) -> N
     encode.vae.encoder.register_forward_hook(lambda *_: seen.append(1))
     empty = encode.empty(SIDE)
     assert encode.empty(SIDE) is empty and len(seen) == 1
-    assert torch.equal(empty, encode.posterior(torch.zeros(4, SIDE, SIDE)))
+    nothing = torch.zeros(4, SIDE, SIDE, dtype=torch.uint8)
+    assert torch.equal(empty, encode.posterior(nothing))
     assert encode.empty(2 * SIDE).shape[-1] == 2 * empty.shape[-1]
 
 
@@ -253,12 +259,14 @@ def test_the_key_tells_all_that_latents_depend_on(small: Small, tmp_path: Path) 
         places(frames(small, random_pad_prob=1.0), store),
         places(frames(small, target_size=2 * SIDE), store),
         places(frames(small, layer_alpha="premultiplied"), store),
-        places(frames(small, bleeding=False), store),
-        places(frames(small, page_background=False), store),
         places(frames(small), LatentStore(tmp_path, "other weights")),
     ]
     found = [place for paths in (plain, *others) for place in paths.values()]
     assert len(set(found)) == len(found)
+    # The page alone depends on what its alpha is.
+    character = places(frames(small, page_alpha="character"), store)
+    assert character.pop(PAGE) not in found
+    assert character.items() < plain.items()
     # Of a sample with layers of both groups, a group's crop is not the character's.
     parts, whole = (
         places(frames(small, crop_to=crop), store, index=1, sample=1)

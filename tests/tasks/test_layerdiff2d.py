@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seethrough.data.draws import Draw
+from seethrough.data.padding import bleed_batch
 from seethrough.errors import InputError
 from seethrough.models.checkpoints import read_state_dict
 from seethrough.models.text_table import encode_captions
@@ -52,7 +53,7 @@ def loss_by_hand(small: Small, task: LayerDiff2D, unet: Path, where: Draw) -> fl
     item = task.layers[where]
     vae = AutoencoderKL.from_pretrained(small.base / "vae")
     model = UNet2DConditionModel.from_pretrained(unet)
-    argb = torch.stack([item["layer"], item["page"]])
+    argb = bleed_batch(torch.stack([item["layer"], item["page"]]) / 255)
     timestep = int(where.numpy("timestep").random() * 1000)
     kept = kept_signal(timestep)
     text = encode_captions(small.base, [item["caption"]])
@@ -273,7 +274,7 @@ def test_pictures_show_page_layer_and_prediction(task: LayerDiff2D) -> None:
     assert shown.size == (3 * SIDE, 2 * SIDE) and shown.mode == "RGB"
     assert task.pictures(model)["samples"].tobytes() == shown.tobytes()
     item = task.layers[Draw(seed=0, stage="pictures", step=0, index=0, sample=0)]
-    page = (item["page"][1:].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy().tobytes()
+    page = item["page"][1:].permute(1, 2, 0).numpy().tobytes()
     assert shown.crop((0, 0, SIDE, SIDE)).tobytes() == page
     # Captions are dropped in training alone.
     task.stage = attrs.evolve(task.stage, objective=dropping)

@@ -9,6 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from seethrough.data.draws import Draw
+from seethrough.data.padding import bleed_batch
 from seethrough.data.tags import BODY_GROUP, HEAD_GROUP
 from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
@@ -50,7 +51,7 @@ def frame_losses(small: Small, task: LayerDiff3D, unet: Path, where: Draw) -> Te
     pictures: Any = task.layers[where]
     vae = AutoencoderKL.from_pretrained(small.base / "vae")
     model = load_model(UNetFrameConditionModel, unet)
-    argb = torch.cat([pictures["layers"], pictures["page"][None]])
+    argb = bleed_batch(torch.cat([pictures["layers"], pictures["page"][None]]) / 255)
     frames = len(argb) - 1
     timestep = int(where.numpy("timestep").random() * 1000)
     kept = kept_signal(timestep)
@@ -283,7 +284,7 @@ def test_pictures_show_the_page_and_each_frame(task: LayerDiff3D) -> None:
     for group_index in range(2):
         where = Draw(seed=0, stage="pictures", step=0, index=group_index, sample=0)
         pictures: Any = task.layers[where]
-        page = (pictures["page"][1:].permute(1, 2, 0) * 255).round().to(torch.uint8)
+        page = pictures["page"][1:].permute(1, 2, 0)
         corner = shown[f"group-{group_index}"].crop((0, 0, SIDE, SIDE))
         assert corner.tobytes() == page.numpy().tobytes()
     again = task.pictures(model)

@@ -12,7 +12,7 @@ from seethrough.data.draws import Draw
 from seethrough.models.checkpoints import load_model
 from seethrough.recipe import evolve
 from seethrough.recipes.transparent_vae import TransparentVaeLoss, TransparentVaeTrain
-from seethrough.tasks.latents import load_transparent_vae
+from seethrough.tasks.latents import load_transparent_vae, network_input
 from seethrough.tasks.task import Batch
 from seethrough.tasks.transparent_vae import Autoencoders, TransparentVaeTask
 from tests.tasks.small import Small, batch, context, draw, small_data
@@ -60,15 +60,17 @@ class Given(nn.Module):
 
 
 def pictures() -> Tensor:
-    """Two ARGB pictures of hard edges: half and a quarter covered."""
-    argb = torch.rand(2, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    """Two uint8 ARGB pictures of hard edges: half and a quarter covered."""
+    generator = torch.Generator().manual_seed(0)
+    argb = torch.randint(256, (2, 4, SIDE, SIDE), dtype=torch.uint8, generator=generator)
     argb[:, 0] = 0
-    argb[0, 0, : SIDE // 2] = 1
-    argb[1, 0, : SIDE // 2, : SIDE // 2] = 1
+    argb[0, 0, : SIDE // 2] = 255
+    argb[1, 0, : SIDE // 2, : SIDE // 2] = 255
     return argb
 
 
 def perfect(argb: Tensor) -> dict[str, Tensor]:
+    argb = network_input(argb)
     base = (2 * argb[:, 1:] - 1) * argb[:, :1]
     latents = torch.zeros(len(argb), 4, SIDE // 8, SIDE // 8)
     return {
@@ -128,7 +130,7 @@ def test_alpha_beyond_its_range_is_no_gain(small: Small, tmp_path: Path) -> None
 
 
 def test_an_empty_picture_has_finite_terms(small: Small, tmp_path: Path) -> None:
-    argb = torch.zeros(1, 4, SIDE, SIDE)
+    argb = torch.zeros(1, 4, SIDE, SIDE, dtype=torch.uint8)
     outputs = perfect(argb)
     outputs["argb"] = torch.rand(1, 4, SIDE, SIDE)
     found = terms(make(small, tmp_path), argb, outputs)
@@ -202,7 +204,7 @@ def test_networks_follow_from_the_seed_and_the_recipe(small: Small, tmp_path: Pa
     assert all(torch.equal(value, second[key]) for key, value in first.state_dict().items())
     assert isinstance(first, Autoencoders)
     with torch.no_grad():
-        mean, std = first.transparent_vae.posterior(first.vae, pictures())
+        mean, std = first.transparent_vae.posterior(first.vae, network_input(pictures()))
     # From log variance -4: the posterior's noise does not drown its mean.
     assert float(std.mean()) == pytest.approx(torch.tensor(-2.0).exp().item(), rel=0.3)
     assert mean.shape == (2, 4, SIDE // 8, SIDE // 8)
@@ -261,7 +263,7 @@ def test_exported_latents_have_the_deviation_asked_for(
     with torch.no_grad():
         items = [dataset[where] for where in draws]
         pictures = torch.stack([item[kind] for item in items for kind in ("layer", "page")])
-        mean, _ = transparent_vae.posterior(vae, pictures)
+        mean, _ = transparent_vae.posterior(vae, network_input(pictures))
     deviation = float(mean.std() * vae.config["scaling_factor"])
     assert deviation == pytest.approx(scaled_std, rel=1e-3)
 
@@ -282,6 +284,6 @@ def test_validation_and_pictures(small: Small, tmp_path: Path) -> None:
     draws = [
         Draw(0, "validation", 0, index, index % len(dataset)) for index in range(4 * len(dataset))
     ]
-    alphas = torch.stack([dataset[where]["layer"][0] for where in draws])
+    alphas = torch.stack([dataset[where]["layer"][0] for where in draws]) / 255
     assert values["alpha_mae"] == pytest.approx(float((1 - alphas).mean()), abs=1e-4)
     assert values["alpha_iou"] == pytest.approx(float((alphas > 0.5).float().mean()), abs=1e-4)
