@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seethrough.data.draws import Draw
 from seethrough.errors import InputError
-from seethrough.tasks.task import Loss
+from seethrough.tasks.task import Loss, Parts
 
 
 class DivergenceError(InputError):
@@ -24,6 +24,7 @@ class _Entry:
     samples: list[int]
     total: Tensor
     terms: dict[str, Tensor]
+    parts: Parts | None
     weight: Tensor
 
 
@@ -39,7 +40,8 @@ class LossWatch:
         """Remember one micro-batch and the global weight of its step."""
         samples = [draw.sample for draw in draws]
         total = loss.total.detach()
-        self.entries.append(_Entry(draws[0].step, samples, total, loss.terms, weight))
+        entry = _Entry(draws[0].step, samples, total, loss.terms, loss.parts, weight)
+        self.entries.append(entry)
 
     def add_norm(self, step: int, norm: Tensor) -> None:
         """Remember the gradient's norm of a step, the same on every process."""
@@ -47,6 +49,8 @@ class LossWatch:
 
     def means(self) -> dict[str, float]:
         """Mean loss and terms per step since the last call, over all processes; the last norm.
+
+        Also the mean of each part of the loss, over its terms in all these steps.
 
         Raises DivergenceError, on every process alike, with the first step whose loss is not
         finite and the samples of the micro-batches that gave it, or whose gradient is not.
@@ -64,12 +68,24 @@ class LossWatch:
         ).float()
         norm_values = torch.stack([norm for _, norm in norms]).tolist()
         self._check(entries, shares[:, 0].tolist(), [step for step, _ in norms], norm_values)
-        sums = shares.sum(dim=0) / len(norms)
+        means = shares.sum(dim=0) / len(norms)
+        parts = [entry.parts for entry in entries if entry.parts is not None]
+        part_names = parts[0].names if parts else ()
+        part_sums = means.new_zeros(2, len(part_names))
+        for part in parts:
+            part_sums += torch.stack([part.sums, part.counts])
+        # In one tensor, so that the processes add up and the host waits only once.
+        together = torch.cat([means, part_sums.flatten()])
         if self.accelerator.num_processes > 1:
-            torch.distributed.all_reduce(sums)
-        values = sums.tolist()
-        terms = {f"loss/{name}": value for name, value in zip(names, values[1:], strict=True)}
-        return {"loss": values[0], **terms, "grad_norm": norm_values[-1]}
+            torch.distributed.all_reduce(together)
+        sizes = [1, len(names), len(part_names), len(part_names)]
+        (total,), terms, sums, counts = (values.tolist() for values in together.cpu().split(sizes))
+        result = {"loss": total}
+        result |= {f"loss/{name}": value for name, value in zip(names, terms, strict=True)}
+        for name, value, count in zip(part_names, sums, counts, strict=True):
+            if count > 0:
+                result[f"loss/{name}"] = value / count
+        return {**result, "grad_norm": norm_values[-1]}
 
     def _check(
         self, entries: list[_Entry], totals: list[float], steps: list[int], norms: list[float]

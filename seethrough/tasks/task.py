@@ -23,7 +23,8 @@ class StageContext:
 
     `directory` is the stage's own folder under `runs/`. `paths` maps every `Source` that the
     stage names to a local file or folder that exists. `report` prints one line for a person, on
-    the main process alone.
+    the main process alone. `data_roots` are folders in which the entries of sample lists are
+    looked up.
     """
 
     name: str
@@ -32,6 +33,7 @@ class StageContext:
     device: torch.device
     report: Callable[[str], None]
     is_main: bool = True
+    data_roots: tuple[str, ...] = ()
 
     def path(self, source: Source) -> Path:
         """The local file or folder of a source."""
@@ -59,16 +61,33 @@ class ParameterGroup:
 
 
 @attrs.frozen
+class Parts:
+    """The loss by part of the samples, such as ranges of timesteps.
+
+    `sums` and `counts` are (N,) float32, detached, on the loss's device: of each part the sum of
+    what `Loss.total` adds up, and how many terms of the average these are. `names` are the same
+    on every process and at every step. The log has a part's mean since the last line, and leaves
+    out a part that nothing fell into.
+    """
+
+    names: tuple[str, ...]
+    sums: Tensor
+    counts: Tensor
+
+
+@attrs.frozen
 class Loss:
     """The loss of one micro-batch before division.
 
     `total` is the differentiable sum of the weighted terms, a float32 scalar. The loop divides
     it by the sum of `Task.weight` over the global batch. `terms` are detached sums of the
-    single terms, logged after the same division.
+    single terms, logged after the same division; `parts`, where a family has them, split `total`
+    by kind of sample.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
+    parts: Parts | None = None
 
 
 class Task(ABC, Generic[StageT]):

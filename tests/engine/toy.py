@@ -18,7 +18,15 @@ from torch.utils.data import Dataset
 
 from seethrough.data.draws import Draw
 from seethrough.errors import InputError
-from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext, StageResult, Task
+from seethrough.tasks.task import (
+    Batch,
+    Loss,
+    ParameterGroup,
+    Parts,
+    StageContext,
+    StageResult,
+    Task,
+)
 from tests.engine.chain import Perceptron, Rows, Total
 
 INPUTS = 8
@@ -132,8 +140,16 @@ class PerceptronTask(Task[Perceptron]):
             error = error * float("nan")
         if draws[0].step == self.stage.nan_gradient_step:
             error = error + torch.sqrt(0.0 * prediction)  # 0, with an infinite slope times 0
-        total = (error * torch.tensor(self.weights(draws))).sum()
-        return Loss(total, {"squared": total.detach()})
+        weights = torch.tensor(self.weights(draws))
+        terms = error * weights
+        # Of 20 rows none is in the last part.
+        inside = torch.tensor([[draw.sample // 8 == part for draw in draws] for part in range(4)])
+        parts = Parts(
+            ("rows-00-07", "rows-08-15", "rows-16-23", "rows-24-31"),
+            (terms.detach() * inside).sum(1),
+            (weights * inside).sum(1),
+        )
+        return Loss(terms.sum(), {"squared": terms.sum().detach()}, parts)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         dataset = self.dataset()
