@@ -10,9 +10,10 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from seethrough.data.roots import find_file, looked_in
 from seethrough.data.tags import TAGS_V2, TRAINING_TAGS
 from seethrough.errors import InputError
 
@@ -23,37 +24,40 @@ _TAGS = {*TAGS_V2, *TRAINING_TAGS}
 _PARTS = {"depth", *_TAGS, *(f"{tag}_depth" for tag in _TAGS)}
 
 
-def read_sources(sources: Iterable[tuple[str | Path, int]]) -> list[Path]:
+def read_sources(
+    sources: Iterable[tuple[str | Path, int]], roots: Sequence[str | Path] = ()
+) -> list[Path]:
     """Return the page of every sample of all sources, each source repeated `rate` times.
 
-    Raises InputError for a source that `read_sample_list` can't read, a rate below 1, and when
-    there is no source.
+    `roots` are the data roots. Raises InputError for a source that `read_sample_list` can't read,
+    a rate below 1, and when there is no source.
     """
     pages: list[Path] = []
     for path, rate in sources:
         if rate < 1:
             raise InputError(f"{path}: rate {rate} of a sample list; give a whole number from 1")
-        pages += read_sample_list(path) * rate
+        pages += read_sample_list(path, roots) * rate
     if not pages:
         raise InputError("no sample list is given; name at least one")
     return pages
 
 
-def read_sample_list(path: str | Path) -> list[Path]:
+def read_sample_list(path: str | Path, roots: Sequence[str | Path] = ()) -> list[Path]:
     """Return the pages that a directory, an image or a list file names, in its order.
 
-    Relative entries of a list are looked up in the list's folder first, then in the working
-    directory. A directory's samples are its images in the order of their names, without hidden
-    files and without the layers and depths that belong to another image of the directory.
+    Relative entries of a list are looked up in the list's folder first, then in the data roots,
+    then in the working directory. A directory's samples are its images in the order of their
+    names, without hidden files and without the layers and depths that belong to another image of
+    the directory.
 
     Raises InputError if the path is absent, can't be read or holds no sample, and if a listed
     file is absent (with the list, the line and the path).
     """
     path = Path(path)
-    return [_resolve(path, place, text) for place, text in _entries(path)]
+    return [_resolve(path, place, text, roots) for place, text in _entries(path)]
 
 
-def content_hash(path: str | Path) -> str:
+def content_hash(path: str | Path, roots: Sequence[str | Path] = ()) -> str:
     """Hash what a sample list stands for, cheaply: 32 hex digits.
 
     It covers the entries as the list writes them (absolute ones relative to the list's folder, so
@@ -64,7 +68,7 @@ def content_hash(path: str | Path) -> str:
     folder = path if path.is_dir() else path.parent
     digest = hashlib.blake2b(digest_size=16)
     for place, text in _entries(path):
-        page = _resolve(path, place, text)
+        page = _resolve(path, place, text, roots)
         name = os.path.relpath(text, folder.resolve()) if os.path.isabs(text) else text
         annotation = page.with_name(page.stem + "_ann.json")
         content = annotation.read_bytes() if annotation.is_file() else b""
@@ -130,14 +134,12 @@ def _json_list(path: Path) -> list[str]:
     return items
 
 
-def _resolve(source: Path, place: str, text: str) -> Path:
+def _resolve(source: Path, place: str, text: str, roots: Sequence[str | Path]) -> Path:
     if source.is_dir():
         return source / text
-    for candidate in (source.parent / text, Path(text)):
-        if candidate.is_file():
-            return candidate
-    where = f", {place}" if place else ""
-    raise InputError(
-        f"{source}{where}: no such file: {text} (looked in {source.parent or '.'} and in the "
-        f"working directory {Path.cwd()})"
-    )
+    folders = (source.parent, *roots, Path())
+    page = find_file(text, folders)
+    if page is None:
+        where = f", {place}" if place else ""
+        raise InputError(f"{source}{where}: no such file: {text} ({looked_in(folders)})")
+    return page

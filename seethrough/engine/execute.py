@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ class Work:
     """Artifacts of earlier stages."""
     config: Mapping[str, str]
     """The stage's values by path, for the tracker."""
+    data_roots: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """JSON data for another process, without the stage."""
@@ -46,6 +48,7 @@ class Work:
             "directory": str(self.directory),
             "outputs": [[o.stage, o.artifact, str(path)] for o, path in self.outputs.items()],
             "config": dict(self.config),
+            "data_roots": self.data_roots,
         }
 
     @classmethod
@@ -58,6 +61,7 @@ class Work:
             directory=Path(data["directory"]),
             outputs={Output(made, name): Path(path) for made, name, path in data["outputs"]},
             config=data["config"],
+            data_roots=tuple(data["data_roots"]),
         )
 
 
@@ -111,7 +115,7 @@ def _run_stage(work: Work) -> Finished | None:
     # One process of a machine downloads, the others find it in the cache.
     with state.local_main_process_first():
         paths = {
-            source: fetch(source, f"{work.name}.{path}", work.outputs)
+            source: fetch(source, f"{work.name}.{path}", work.outputs, work.data_roots)
             for path, source in sources(stage)
         }
     context = StageContext(
@@ -121,6 +125,7 @@ def _run_stage(work: Work) -> Finished | None:
         device=device,
         report=lambda text: print(text, flush=True) if is_main else None,
         is_main=is_main,
+        data_roots=work.data_roots,
     )
     context.report(f"{work.name}: {first_line(stage)}")
     implementation = _implementation(stage)
@@ -134,6 +139,7 @@ def _run_stage(work: Work) -> Finished | None:
     finally:
         # The next stage of this process may run on another device or in another precision.
         AcceleratorState._reset_state(reset_partial_state=world() == 1)
+        os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
     if result is None or not is_main:
         return None
     return Finished(result, earlier + time.perf_counter() - started, _commits(paths))
@@ -175,9 +181,17 @@ def make_accelerator(stage: TrainStage, context: StageContext) -> Accelerator:
         # Gradients lie in the buckets: no second copy of them.
         gradient_as_bucket_view=True,
     )
+    plugin = None
+    if stage.deepspeed.zero_stage > 0:
+        from seethrough.engine.zero import deepspeed_plugin
+
+        plugin = deepspeed_plugin(stage, cpu)
     return Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
-        cpu=cpu,
+        # The processes are joined already; for DeepSpeed, accelerate must not know of the CPU.
+        cpu=cpu and plugin is None,
+        deepspeed_plugin=plugin,
+        gradient_accumulation_steps=1 if plugin is None else stage.accumulation,
         log_with=stage.tracking.tracker,
         project_dir=context.directory,
         kwargs_handlers=[parallel],

@@ -1,18 +1,17 @@
 """Turns the sources that stages name into local paths, and into identities for fingerprints."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from seethrough.data.roots import find_all, looked_in
 from seethrough.data.sample_list import content_hash
 from seethrough.engine.files import tree_sha256, write_json
+from seethrough.engine.hub import download
 from seethrough.errors import InputError
 from seethrough.recipe import Hub, Local, Output, Source, Stage
 from seethrough.recipe.paths import flatten
-
-# What is read from the hub: nothing that is unpickled or run.
-_HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
 
 
 class HashCache:
@@ -51,13 +50,29 @@ def _sources_in(path: str, value: Any) -> Iterator[tuple[str, Source]]:
             yield from _sources_in(f"{path}.{index}", item)
 
 
-def local_identity(source: Local, cache: HashCache) -> str | None:
+def find_local(source: Local, roots: Sequence[str]) -> list[Path]:
+    """Where a local input lies: a relative one in the working directory, then in the data roots.
+
+    The first is the one to take; empty if there is none.
+    """
+    return find_all(source.path, (Path(), *roots))
+
+
+def absent_local(source: Local, roots: Sequence[str]) -> str:
+    """That a local input is absent, and where it was looked for."""
+    if Path(source.path).is_absolute():
+        return f"{source.path} does not exist"
+    return f"{source.path} does not exist ({looked_in((Path(), *roots))})"
+
+
+def local_identity(source: Local, cache: HashCache, roots: Sequence[str] = ()) -> str | None:
     """Identity of a local input: of a sample list its entries, else the bytes; None if absent."""
-    path = Path(source.path)
-    if not path.exists():
+    found = find_local(source, roots)
+    if not found:
         return None
+    path = found[0]
     if path.name.endswith((".txt", ".json", ".json.gz")):
-        return f"samples:{content_hash(path)}"
+        return f"samples:{content_hash(path, roots)}"
     return f"sha256:{cache.sha256(path)}"
 
 
@@ -71,58 +86,19 @@ def snapshot_commit(path: Path) -> str | None:
     return path.name if path.parent.name == "snapshots" else None
 
 
-def fetch(source: Source, where: str, outputs: Mapping[Output, Path]) -> Path:
+def fetch(
+    source: Source, where: str, outputs: Mapping[Output, Path], roots: Sequence[str] = ()
+) -> Path:
     """The local file or folder of a source; hub repositories are downloaded or found in the cache.
 
-    `where` is the field's path, for messages. Raises InputError naming the field, the source and
-    what to do.
+    `where` is the field's path, for messages, `roots` are the data roots. Raises InputError naming
+    the field, the source and what to do.
     """
     if isinstance(source, Output):
         return outputs[source]
     if isinstance(source, Local):
-        path = Path(source.path)
-        if not path.exists():
-            raise InputError(f"{where}: {path} does not exist (from {Path.cwd()})")
-        return path
-    return _download(source, where)
-
-
-def _download(source: Hub, where: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    name = f"{where}: hub model {source.repo}" + (f"@{source.revision}" if source.revision else "")
-    instead = "or put its files in a folder and name that there: file:FOLDER"
-    try:
-        folder = snapshot_download(source.repo, revision=source.revision, allow_patterns=_HUB_FILES)
-        return Path(folder)
-    except GatedRepoError as error:
-        raise InputError(
-            f"{name} is gated: accept its terms on its page, then `hf auth login`, {instead}"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            f"{name} was not found, or is private: check the name, `hf auth login`, {instead}"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise InputError(f"{name}: it has no such revision; check it, {instead}") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        if constants.HF_HUB_OFFLINE:
-            reason = "is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it: unset it"
-        else:
-            reason = f"can't be fetched ({_reason(error)}): connect to the hub"
-        raise InputError(f"{name} {reason}, {instead}") from error
-
-
-def _reason(error: Exception) -> str:
-    """The first line of the error at the root: the hub's own say what we say, at length."""
-    root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    return f"{type(root).__name__}: {(str(root).splitlines() or [''])[0]}"
+        found = find_local(source, roots)
+        if not found:
+            raise InputError(f"{where}: {absent_local(source, roots)}")
+        return found[0]
+    return download(source, where)

@@ -1,0 +1,102 @@
+"""Fetches models from the Hugging Face hub, and says why where it can't."""
+
+from pathlib import Path
+
+from seethrough.engine.files import is_disk_full
+from seethrough.errors import InputError
+from seethrough.recipe import Hub
+
+# Nothing that is unpickled or run.
+_FILES = ["*.json", "*.txt", "*.safetensors"]
+
+_PAGES = "https://huggingface.co"
+_INSTEAD = "or put its files in a folder and name that: file:FOLDER"
+
+
+def download(source: Hub, where: str) -> Path:
+    """The folder of a hub repository in the cache, filled where it lacks something.
+
+    `where` is the field's path. Raises InputError naming it, the model, the reason and what to do.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(source.repo, revision=source.revision, allow_patterns=_FILES)
+    except (OSError, HTTPError) as error:
+        revision = f"@{source.revision}" if source.revision else ""
+        name = f"{where}: hub model {source.repo}{revision}"
+        raise InputError(f"{name} {_explain(source, error)}, {_INSTEAD}") from error
+    return Path(folder)
+
+
+def _explain(source: Hub, error: Exception) -> str:
+    """The reason and the remedy."""
+    from huggingface_hub import constants, errors, get_token
+
+    answer = _answer(error)
+    if answer is None:
+        return _explain_without_answer(error)
+    status, said = answer
+    token = get_token() is not None
+    page = f"{_PAGES}/{source.repo}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return (
+            f"has no revision {source.revision or 'main'} (HTTP {status}): choose a branch, tag or "
+            f"commit of {page}/commits/main"
+        )
+    if status == 401 and token and not isinstance(error, errors.RepositoryNotFoundError):
+        return f"is refused, as the token is not valid (HTTP 401{said}): `hf auth login` anew"
+    if isinstance(error, errors.GatedRepoError):
+        if token:
+            return (
+                f"is gated, and the token has no access (HTTP {status}{said}): accept the terms at "
+                f"{page} with the token's account, or `hf auth login` with another"
+            )
+        return (
+            f"is gated, and no token is there (HTTP {status}{said}): accept the terms at {page}, "
+            "then `hf auth login`"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        who = "the token's account may not read it" if token else "private, and no token is there"
+        advice = "`hf auth login` with one that may" if token else "`hf auth login`"
+        return f"was not found, or {who} (HTTP {status}): check the name at {page}, {advice}"
+    if status == 403:
+        return (
+            f"is refused to the token (HTTP 403{said}): give it the right to read at "
+            f"{_PAGES}/settings/tokens, or `hf auth login` with another"
+        )
+    return f"can't be fetched: {constants.ENDPOINT} answers HTTP {status}{said}: try again later"
+
+
+def _answer(error: BaseException | None) -> tuple[int, str] | None:
+    """Status of the hub's answer among an error's causes, and `: ` with its message if any."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if response is not None:
+            said = response.headers.get("X-Error-Message")
+            return response.status_code, f": {said}" if said else ""
+        error = error.__cause__
+    return None
+
+
+def _explain_without_answer(error: Exception) -> str:
+    from huggingface_hub import constants
+
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    reason = f"{type(root).__name__}: {(str(root).splitlines() or [''])[0]}"
+    if constants.HF_HUB_OFFLINE:
+        return (
+            f"is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids to fetch "
+            "it: unset that (environment.hf_hub_offline in the recipe)"
+        )
+    if is_disk_full(error):
+        return (
+            f"can't be kept in {constants.HF_HUB_CACHE}, the disk is full ({reason}): free some "
+            "space, or set environment.hf_home to a folder with more"
+        )
+    if isinstance(root, PermissionError):
+        return f"can't be kept ({reason}): set environment.hf_home to a folder of yours"
+    return f"can't be fetched from {constants.ENDPOINT} ({reason}): connect to it"
