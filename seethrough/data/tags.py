@@ -109,7 +109,10 @@ HEAD_GROUP = (
 """Group 1 of the 3D model: 11 frames, predicted on a crop of the head."""
 
 TAG_GROUPS = (BODY_GROUP, HEAD_GROUP)
-"""The groups of the 3D model by group index."""
+"""The groups of the V3 model by group index."""
+
+VERSION_GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {"v2": (TAGS_V2,), "v3": TAG_GROUPS}
+"""The tag groups of each `tag_version` that a 3D UNet's config may name, one a pass."""
 
 LEGWEAR_WITH_FOOTWEAR = "legwear,footwear"
 """The caption of `legwear` where a sample has no `footwear` layer: it may hold the shoes."""

@@ -60,6 +60,12 @@ def open_base(folder: str | Path) -> Base:
     return Base(folder)
 
 
+def unet_folder(folder: str | Path) -> Path:
+    """The folder of a UNet: the subfolder `unet` of a folder in the hub's layout, or itself."""
+    subfolder = Path(folder) / "unet"
+    return subfolder if subfolder.is_dir() else Path(folder)
+
+
 def weight_files(path: str | Path) -> list[Path]:
     """The safetensors files of a checkpoint: a file, a folder with one, or a sharded folder.
 

@@ -18,7 +18,14 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
-from seethrough.models.checkpoints import cast, empty_model, load_into, read_config, read_state_dict
+from seethrough.models.checkpoints import (
+    cast,
+    empty_model,
+    load_into,
+    read_config,
+    read_state_dict,
+    unet_folder,
+)
 from seethrough.models.unet_frame_condition import (
     SPATIAL_BLOCK,
     CrossFrameTransformerBlock,
@@ -88,7 +95,7 @@ def inflate(
         target: the folder to write.
         group_embedding: give the 3D network group embeddings.
         group_embedding_num: frames of each tag group.
-        tag_version: the inference flow that the config announces.
+        tag_version: the decomposition flow that the config announces: "v2" or "v3".
         dtype: dtype of the target; None keeps the source's.
         seed: of the new tensors and of the inputs of the proof.
         tolerance: the largest difference to accept between target and source, computed on the
@@ -99,7 +106,7 @@ def inflate(
             explain.
         RuntimeError: when the target computes something else than its source.
     """
-    folder = _unet_folder(Path(source))
+    folder = unet_folder(source)
     source_config = {k: v for k, v in read_config(folder).items() if not k.startswith("_")}
     config = {
         **_cross_frame_config(source_config),
@@ -125,11 +132,6 @@ def inflate(
     model.save_pretrained(target)
     (Path(target) / "inflation.tsv").write_text(report.table())
     return report
-
-
-def _unet_folder(source: Path) -> Path:
-    subfolder = source / "unet"
-    return subfolder if subfolder.is_dir() else source
 
 
 def _cross_frame_config(config: dict[str, Any]) -> dict[str, Any]:

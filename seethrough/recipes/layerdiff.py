@@ -6,7 +6,7 @@ Values are those of the published V3 configurations where a docstring doesn't sa
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from seethrough.data.tags import BODY_GROUP, HEAD_GROUP
+from seethrough.data.tags import BODY_GROUP, HEAD_GROUP, TAGS_V2, TAGS_V3, VERSION_GROUPS
 from seethrough.recipe import (
     REQUIRED,
     Execution,
@@ -162,6 +162,10 @@ class Inflate(Stage):
     unet: Source = Output("train_2d", "unet")
     """The 2D UNet; a 3D one is passed on with its weights as they are."""
 
+    tag_version: Literal["v2", "v3"] = "v3"
+    """The flow that the UNet decomposes by, which its config names: 'v3' has a pass over the body's
+    tags and one over the head's, 'v2' one pass over its 19 tags."""
+
     group_embedding: bool = True
     """Whether frames get learned offsets by group."""
 
@@ -173,6 +177,10 @@ class Inflate(Stage):
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights on disk. The published conversion stores bfloat16."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.tag_version == "v2" and self.group_embedding:
+            yield "group_embedding", "tag_version='v2' has one group and no embedding: set it false"
 
 
 @recipe
@@ -270,7 +278,8 @@ class Decompose(Stage):
     outputs: ClassVar[tuple[str, ...]] = ("layers", "report")
 
     unet: Source = Output("train_3d", "unet")
-    """The 3D UNet."""
+    """The 3D UNet, or a folder in the hub's layout that has it as `unet`; its config names the
+    flow."""
 
     base: Source = ANIMAGINE
     """SDXL in the hub's layout: autoencoder and text encoders."""
@@ -288,9 +297,9 @@ class Decompose(Stage):
     """Sample list of training characters for the baselines; none leaves the baselines out."""
 
     big_tags: tuple[str, ...] = (
-        "front hair", "back hair", "headwear", "face", "neck", "topwear", "eyewear",
+        "front hair", "back hair", "hair", "headwear", "face", "neck", "topwear", "eyewear",
     )  # fmt: skip
-    """Tags whose mean is reported beside the mean of all."""
+    """Tags whose mean is reported beside the mean of all: those of them that the flow has."""
 
     resolution: PositiveInt = 1280
     """Side of the square canvas in px."""
@@ -302,7 +311,8 @@ class Decompose(Stage):
     """Whether the first pass sees the whole page, or its part where alpha is above 0."""
 
     head_pass: Literal["crop", "body"] = "crop"
-    """Whether the second pass sees the head alone, enlarged, or what the first one saw."""
+    """V3 flow: whether the second pass sees the head alone, cut from the page in its own resolution
+    and enlarged, or what the first one saw."""
 
     sampler: Sampler = Sampler()
     """Sampler."""
@@ -318,6 +328,11 @@ class Decompose(Stage):
 
     hardware: Execution[Device] = Device()
     """Machine."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        for tag in self.big_tags:
+            if tag not in (*TAGS_V2, *TAGS_V3):
+                yield "big_tags", f"{tag!r} is no tag of either version"
 
 
 @recipe
@@ -356,8 +371,14 @@ class LayerDiff3DChain(Experiment):
             yield "decompose.prediction_type", f"train_3d predicts {trained}: make them the same"
         if self.train_2d.objective.prediction_type != trained:
             yield "train_2d.objective.prediction_type", f"train_3d predicts {trained}"
-        sizes = tuple(len(group) for group in self.train_3d.data.groups)
-        if self.inflate.group_embedding and self.inflate.group_sizes != sizes:
+        version, groups = self.inflate.tag_version, self.train_3d.data.groups
+        if groups != VERSION_GROUPS[version]:
+            yield (
+                "train_3d.data.groups",
+                f"not those that inflate.tag_version={version!r} decomposes, in their order",
+            )
+        sizes = tuple(len(group) for group in groups)
+        if self.inflate.group_sizes != sizes:
             yield "inflate.group_sizes", f"train_3d.data.groups have {sizes} tags"
 
     def rehearsal(self) -> Experiment:

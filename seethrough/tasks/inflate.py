@@ -15,6 +15,7 @@ def inflate_stage(stage: Inflate, context: StageContext) -> StageResult:
         target,
         group_embedding=stage.group_embedding,
         group_embedding_num=stage.group_sizes,
+        tag_version=stage.tag_version,
         dtype=getattr(torch, stage.dtype),
         seed=stage.seed,
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from seethrough.data.tags import TAG_GROUPS, TAGS_V2
 from seethrough.recipe import differences, load, show_value
 from seethrough.recipes.training import TrainStage
 from tests.recipes.rules import EXPERIMENTS, V3, is_accepted, problems
@@ -108,6 +109,7 @@ OTHERS = {
     "extra configuration keys that the V3 flow needs": {
         "inflate.group_embedding": "true",
         "inflate.group_sizes": "(13, 11)",
+        "inflate.tag_version": "v3",
         "inflate.seed": "0",
     },
     "inference: command line": {
@@ -230,7 +232,24 @@ def test_parameters_are_known_for_the_published_base_alone() -> None:
         ),
         (
             ("train_3d.data.groups=((face,nose),(topwear,))",),
-            ["inflate.group_sizes: train_3d.data.groups have (2, 1) tags"],
+            [
+                "train_3d.data.groups: not those that inflate.tag_version='v3' decomposes, "
+                "in their order",
+                "inflate.group_sizes: train_3d.data.groups have (2, 1) tags",
+            ],
+        ),
+        (
+            ("inflate.tag_version=v2",),
+            [
+                "train_3d.data.groups: not those that inflate.tag_version='v2' decomposes, "
+                "in their order",
+                "inflate.group_embedding: tag_version='v2' has one group and no embedding: "
+                "set it false",
+            ],
+        ),
+        (
+            ("decompose.big_tags=(face,cape)",),
+            ["decompose.big_tags: 'cape' is no tag of either version"],
         ),
     ],
 )
@@ -241,17 +260,23 @@ def test_stages_that_do_not_fit_are_refused(flags: tuple[str, ...], expected: li
 def test_stages_that_fit_are_accepted() -> None:
     kinds = ("decompose", "train_2d.objective", "train_3d.objective")
     assert is_accepted(V3, *(f"{kind}.prediction_type=v_prediction" for kind in kinds))
-    assert is_accepted(V3, "inflate.group_embedding=false", "inflate.group_sizes=(1,)")
+    assert is_accepted(V3, "inflate.group_embedding=false")
 
 
 ABLATIONS = {
     "layerdiff3d_low_lr": {"train_3d.optim.lr": (2e-5, 4e-5)},
     "layerdiff3d_drop_absent": {"train_3d.objective.absent_weight": (0.0, 1.0)},
+    "layerdiff3d_v2": {
+        "inflate.tag_version": ("v2", "v3"),
+        "inflate.group_embedding": (False, True),
+        "inflate.group_sizes": ((19,), (13, 11)),
+        "train_3d.data.groups": ((TAGS_V2,), TAG_GROUPS),
+    },
 }
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_an_ablation_differs_in_its_field_alone(name: str) -> None:
+def test_an_ablation_differs_in_its_fields_alone(name: str) -> None:
     ablation, base = load(EXPERIMENTS / f"{name}.py"), load(V3)
     found = {d.path: (d.a, d.b) for d in differences(ablation.experiment, base.experiment)}
     assert found == ABLATIONS[name]

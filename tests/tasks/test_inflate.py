@@ -8,7 +8,7 @@ import torch
 from seethrough.engine.files import tree_sha256
 from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
-from seethrough.models.checkpoints import load_model, read_state_dict
+from seethrough.models.checkpoints import load_model, read_config, read_state_dict
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.layerdiff import Inflate
 from seethrough.tasks.inflate import inflate_stage
@@ -75,9 +75,15 @@ def test_groups_are_those_of_the_recipe(unet_2d: Path, tmp_path: Path) -> None:
     folder = inflate_stage(stage, context(stage, tmp_path / "groups")).artifacts["unet"]
     state = read_state_dict(folder)
     assert [state[f"group_embeds.{group}.params"].shape[0] for group in range(3)] == [3, 2, 4]
-    stage = evolve(stage_from(unet_2d), group_embedding=False)
-    folder = inflate_stage(stage, context(stage, tmp_path / "none")).artifacts["unet"]
+
+
+def test_the_config_names_the_flow_and_the_groups(unet_2d: Path, tmp_path: Path) -> None:
+    stage = evolve(stage_from(unet_2d), tag_version="v2", group_embedding=False, group_sizes=(19,))
+    folder = inflate_stage(stage, context(stage, tmp_path)).artifacts["unet"]
     assert not any(key.startswith("group_embeds") for key in read_state_dict(folder))
+    config = read_config(folder)
+    assert (config["tag_version"], config["group_embedding"]) == ("v2", False)
+    assert config["group_embedding_num"] == [19]
 
 
 def test_a_folder_without_a_unet_is_refused(tmp_path: Path) -> None:
