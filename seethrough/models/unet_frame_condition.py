@@ -7,7 +7,7 @@ Class names, state-dict keys and config keys are those of the published checkpoi
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -159,6 +159,28 @@ class GroupEmbedding(nn.Module):
         return self.linear(shifted.flatten(0, 1))
 
 
+class GroupEmbeddings(nn.ModuleList):
+    """The embeddings of all tag groups, one GroupEmbedding each.
+
+    A step sees the frames of some groups only, while data parallelism wants a gradient for every
+    parameter. So in training mode the other groups are part of the result, with the factor 0:
+    their gradient is zero. It happens here, because a parameter that is cut over processes is
+    whole only inside its own module.
+    """
+
+    def __init__(self, frames: Sequence[int], dim: int) -> None:
+        super().__init__(GroupEmbedding(num_frames, dim) for num_frames in frames)
+
+    def forward(self, group_index: int, condition: Tensor) -> Tensor:
+        """Add a group's offset to (B*F, d) or (B*F, tokens, d), frames fastest."""
+        result = condition + self[group_index](condition)
+        others = [group for index, group in enumerate(self) if index != group_index]
+        if self.training and others:
+            sums = [value.sum() for group in others for value in group.parameters()]
+            result = result + 0.0 * torch.stack(sums).sum()
+        return result
+
+
 def _zero(layer: nn.Module) -> None:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -229,8 +251,8 @@ class UNetFrameConditionModel(UNet2DConditionModel):
         self._set_group_embeddings(group_embedding, group_embedding_num)
 
     def _set_group_embeddings(self, enabled: bool, frames: tuple[int, ...]) -> None:
-        self.group_embeds: nn.ModuleList | None = None
-        self.group_embeds2: nn.ModuleList | None = None
+        self.group_embeds: GroupEmbeddings | None = None
+        self.group_embeds2: GroupEmbeddings | None = None
         if not enabled:
             return
         config: Any = self.config
@@ -242,10 +264,8 @@ class UNetFrameConditionModel(UNet2DConditionModel):
         pooled_dim = (
             config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
         )
-        self.group_embeds = nn.ModuleList(GroupEmbedding(n, pooled_dim) for n in frames)
-        self.group_embeds2 = nn.ModuleList(
-            GroupEmbedding(n, config.cross_attention_dim) for n in frames
-        )
+        self.group_embeds = GroupEmbeddings(frames, pooled_dim)
+        self.group_embeds2 = GroupEmbeddings(frames, config.cross_attention_dim)
 
     def init_weights(self) -> None:
         """Make a fresh 3D network equal the 2D one per frame, exactly.
@@ -292,10 +312,10 @@ class UNetFrameConditionModel(UNet2DConditionModel):
             )
         conditions = dict(added_cond_kwargs or {})
         if group_index is not None:
-            pooled, sequence = self._group(group_index, num_frames)
-            encoder_hidden_states = encoder_hidden_states + sequence(encoder_hidden_states)
-            text_embeds = conditions["text_embeds"]
-            conditions["text_embeds"] = text_embeds + pooled(text_embeds)
+            index = int(group_index)
+            pooled, sequence = self._embeddings(index, num_frames)
+            encoder_hidden_states = sequence(index, encoder_hidden_states)
+            conditions["text_embeds"] = pooled(index, conditions["text_embeds"])
         if torch.is_tensor(timestep):
             timestep = timestep.to(sample.device).expand(batch).repeat_interleave(num_frames)
         (output,) = super().forward(
@@ -309,12 +329,11 @@ class UNetFrameConditionModel(UNet2DConditionModel):
         output = output.unflatten(0, (batch, num_frames))
         return UNet2DConditionOutput(sample=output) if return_dict else (output,)
 
-    def _group(self, group_index: int | Tensor, num_frames: int) -> tuple[nn.Module, nn.Module]:
-        """The pooled and the sequence embedding of a tag group with this many frames."""
+    def _embeddings(self, index: int, num_frames: int) -> tuple[GroupEmbeddings, GroupEmbeddings]:
+        """The pooled and the sequence embeddings, which have this group with this many frames."""
         pooled, sequence = self.group_embeds, self.group_embeds2
-        if not isinstance(pooled, nn.ModuleList) or not isinstance(sequence, nn.ModuleList):
+        if pooled is None or sequence is None:
             raise ValueError("group_index given, but the model's config has no group_embedding")
-        index = int(group_index)
         group_frames = self.config["group_embedding_num"]
         if not 0 <= index < len(group_frames):
             raise ValueError(f"group_index {index}: the model has {len(group_frames)} groups")
@@ -322,7 +341,7 @@ class UNetFrameConditionModel(UNet2DConditionModel):
             raise ValueError(
                 f"group {index} has {group_frames[index]} frames, the sample has {num_frames}"
             )
-        return pooled[index], sequence[index]
+        return pooled, sequence
 
 
 def _use_3d_transformers(block: nn.Module | None, cross_frame: bool) -> None:

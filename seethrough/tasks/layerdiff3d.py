@@ -18,6 +18,7 @@ from seethrough.inference.grid import picture_grid
 from seethrough.inference.sampling import Solver
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model
+from seethrough.models.unet_frame_condition import GroupEmbeddings
 from seethrough.recipes.layerdiff import LayerDiff3DTrain
 from seethrough.tasks.datasets import group_dataset
 from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
@@ -41,8 +42,7 @@ class _Noised:
 class GroupwiseUNet(nn.Module):
     """The UNet on samples of several groups in one call.
 
-    Data parallelism wants one forward pass a step that reaches every parameter, while groups
-    differ in frames and each reaches its own embeddings alone.
+    Data parallelism wants one forward pass a step, while groups differ in frames.
     """
 
     def __init__(self, unet: UNetFrameConditionModel) -> None:
@@ -60,19 +60,13 @@ class GroupwiseUNet(nn.Module):
         for group, arguments in calls.items():
             index = group if grouped else None
             predictions[group] = self.unet(**arguments, group_index=index, return_dict=False)[0]
-        if grouped:
-            first = next(iter(predictions))
-            # Embeddings of the groups that are not here: in the graph, with gradient 0.
-            predictions[first] = predictions[first] + 0.0 * self._embedding_sum()
         return predictions
-
-    def _embedding_sum(self) -> Tensor:
-        embeddings = [*self.unet.group_embeds.parameters(), *self.unet.group_embeds2.parameters()]  # pyright: ignore
-        return torch.stack([parameter.sum() for parameter in embeddings]).sum()
 
 
 class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
     """The UNet across frames on the noisy latents of a group's layers, beside the page's."""
+
+    branching = (GroupEmbeddings,)
 
     def make_dataset(self) -> LayerDiff3DDataset:
         return group_dataset(self.stage.data, self.context)

@@ -410,6 +410,44 @@ def test_gradient_checkpointing_keeps_the_gradients() -> None:
     assert set(map(id, units)) == set(map(id, whole))
 
 
+@pytest.mark.parametrize("group", [0, 1])
+def test_a_step_gives_the_embeddings_of_other_groups_a_gradient_of_zero(group: int) -> None:
+    """In training alone, and without a change to the result."""
+    model = tiny_model(group_embedding=True, group_embedding_num=[3, 2])
+    inputs = tiny_inputs(2, 3 - group) | {"group_index": group}
+    own = (f"group_embeds.{group}.", f"group_embeds2.{group}.")
+    reached = parameter_gradients(model.eval(), **inputs)
+    assert {key for key in reached if key.startswith("group_")} == {
+        key for key, _ in model.named_parameters() if key.startswith(own)
+    }
+    expected = model(**inputs).sample
+    model.train()
+    assert torch.equal(model(**inputs).sample, expected)
+    gradients = parameter_gradients(model, **inputs)
+    assert gradients.keys() == {key for key, _ in model.named_parameters()}
+    for key, gradient in gradients.items():
+        assert torch.equal(gradient, reached.get(key, torch.zeros_like(gradient)))
+
+
+def test_each_group_embedding_is_used_inside_its_own_list() -> None:
+    """Where parameters are cut over processes they are whole only there."""
+    model = tiny_model(group_embedding=True, group_embedding_num=[3, 2]).train()
+    depth: list[str] = []
+    for name in ("group_embeds", "group_embeds2"):
+        part = model.get_submodule(name)
+        part.register_forward_pre_hook(lambda *_, name=name: depth.append(f"+{name}"))
+        part.register_forward_hook(lambda *_, name=name: depth.append(f"-{name}"))
+        for child in part.children():
+            child.register_forward_hook(lambda *_, name=name: depth.append(name))
+    for group in (0, 1):
+        depth.clear()
+        model(**tiny_inputs(1, 3 - group), group_index=group)
+        assert depth == [
+            "+group_embeds2", "group_embeds2", "-group_embeds2",
+            "+group_embeds", "group_embeds", "-group_embeds",
+        ]  # fmt: skip
+
+
 def test_compiles_in_one_graph() -> None:
     model = tiny_model(group_embedding=True, group_embedding_num=[3, 2])
     inputs = tiny_inputs(2, 3) | {"group_index": 0}

@@ -147,7 +147,7 @@ def test_micro_batches_add_up(task: LayerDiff3D, draws: list[Draw]) -> None:
 
 def test_every_parameter_has_a_gradient_whatever_the_group(task: LayerDiff3D) -> None:
     """Data parallelism fails on a parameter that a step doesn't reach."""
-    model: Any = task.build()
+    model: Any = task.build().train()
     task.loss(model, batch(task, BODY)).total.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert not any(p.grad.any() for p in model.unet.group_embeds[1].parameters())
