@@ -4,6 +4,7 @@ The geometry of a page and of its layers is the same by construction: both are c
 mirrored, centred on a transparent square and resized.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -54,25 +55,34 @@ def resize(image: np.ndarray, side: int) -> np.ndarray:
 
 def premultiply(rgba: np.ndarray) -> np.ndarray:
     """Weigh colour by alpha: (h, w, 4) uint8 RGBA, straight -> uint16, exact, in 0..255 * 255."""
-    alpha = np.ascontiguousarray(rgba[..., 3])
+    alpha = cv2.extractChannel(rgba, 3)
     weights = cv2.merge((alpha, alpha, alpha, np.full_like(alpha, 255)))
-    return cv2.multiply(rgba, weights, dtype=cv2.CV_16U)
+    return np.multiply(rgba, weights, dtype=np.uint16)
 
 
 def unpremultiply(weighted: np.ndarray) -> np.ndarray:
     """Undo `premultiply`, rounding; colour is 0 where the rounded alpha is 0."""
-    result = np.zeros(weighted.shape, np.uint8)
-    x1, y1, x2, y2 = alpha_box(weighted[..., 3])
-    part = weighted[y1:y2, x1:x2].astype(np.float32)
-    alpha = part[..., 3:]
-    part[..., :3] *= 255 / np.maximum(alpha, 1)
+    # Right for pixels that are opaque or empty, which most are; the others are divided.
+    result = cv2.convertScaleAbs(weighted, alpha=1 / 255)
+    alpha = cv2.extractChannel(weighted, 3)
+    partial = np.flatnonzero(cv2.inRange(alpha, 1, 255 * 255 - 1))
+    pixels = weighted.reshape(-1, 4)[partial].astype(np.float32)
+    alpha = pixels[:, 3:]
+    pixels[:, :3] *= 255 / alpha
     alpha /= 255
     # An interpolated product may end up above its interpolated weight by its rounding.
-    np.minimum(part, 255, out=part)
-    np.rint(part, out=part)
-    part *= alpha > 0
-    result[y1:y2, x1:x2] = part
+    np.minimum(pixels, 255, out=pixels)
+    np.rint(pixels, out=pixels)
+    pixels *= alpha > 0
+    result.reshape(-1, 4)[partial] = pixels
     return result
+
+
+def argb_planes(rgba: np.ndarray) -> np.ndarray:
+    """Put alpha first and channels apart: (h, w, 4) uint8 RGBA -> (4, h, w) uint8 ARGB."""
+    planes = np.empty((4, *rgba.shape[:2]), np.uint8)
+    cv2.mixChannels([rgba], [planes[i] for i in range(4)], [3, 0, 0, 1, 1, 2, 2, 3])
+    return planes
 
 
 def fit_page(page: np.ndarray, box: Box, side: int, flip: bool) -> np.ndarray:
@@ -81,7 +91,8 @@ def fit_page(page: np.ndarray, box: Box, side: int, flip: bool) -> np.ndarray:
     Channels are resized on their own: the page's colour holds its background.
     """
     at = (0, 0, page.shape[1], page.shape[0])
-    return resize(_centred(page, at, box, flip), side)
+    part, x, y = _cut(page, at, box, flip)
+    return resize(_on_square(part, x, y, _square(box)), side)
 
 
 def fit_layer(layer: np.ndarray, at: Box, box: Box, side: int, flip: bool) -> np.ndarray:
@@ -91,22 +102,50 @@ def fit_layer(layer: np.ndarray, at: Box, box: Box, side: int, flip: bool) -> np
     Colour is weighed by alpha while it is resized: a transparent pixel has no colour of its own,
     and its black would darken the rim of the layer.
     """
-    if max(box[2] - box[0], box[3] - box[1]) == side:
-        return _centred(layer, at, box, flip)
-    return unpremultiply(resize(_centred(premultiply(layer), at, box, flip), side))
+    part, x, y = _cut(layer, at, box, flip)
+    square = _square(box)
+    if square == side:
+        return _on_square(part, x, y, square)
+    result = np.zeros((side, side, 4), np.uint8)
+    if part.size:
+        weighted = resize(_on_square(premultiply(part), x, y, square), side)
+        rows, columns = (
+            _reach(first, length, side / square)
+            for first, length in zip((y, x), part.shape[:2], strict=True)
+        )
+        result[rows, columns] = unpremultiply(weighted[rows, columns])
+    return result
 
 
-def _centred(image: np.ndarray, at: Box, box: Box, flip: bool) -> np.ndarray:
-    """Show what of an image lies in a box on a square of zeros, half a pixel left or up."""
+def _cut(image: np.ndarray, at: Box, box: Box, flip: bool) -> tuple[np.ndarray, int, int]:
+    """What of an image lies in a box, and its left and top on the square around the box.
+
+    The box is in the middle of the square, half a pixel left or up.
+    """
     width, height = box[2] - box[0], box[3] - box[1]
-    side = max(width, height)
-    canvas = np.zeros((side, side, image.shape[2]), image.dtype)
     x1, y1, x2, y2 = max(at[0], box[0]), max(at[1], box[1]), min(at[2], box[2]), min(at[3], box[3])
-    if x1 < x2 and y1 < y2:
-        part = image[y1 - at[1] : y2 - at[1], x1 - at[0] : x2 - at[0]]
-        left = x1 - box[0]
-        if flip:
-            part, left = part[:, ::-1], box[2] - x2
-        x, y = (side - width) // 2 + left, (side - height) // 2 + y1 - box[1]
-        canvas[y : y + y2 - y1, x : x + x2 - x1] = part
+    # Nothing of an image beside the box is in it.
+    x2, y2 = max(x1, x2), max(y1, y2)
+    part = image[y1 - at[1] : y2 - at[1], x1 - at[0] : x2 - at[0]]
+    left = x1 - box[0]
+    if flip and part.size:
+        part, left = cv2.flip(part, 1).reshape(part.shape), box[2] - x2
+    square = _square(box)
+    return part, (square - width) // 2 + left, (square - height) // 2 + y1 - box[1]
+
+
+def _square(box: Box) -> int:
+    return max(box[2] - box[0], box[3] - box[1])
+
+
+def _on_square(part: np.ndarray, x: int, y: int, side: int) -> np.ndarray:
+    """Show a part of an image at its place on zeros."""
+    canvas = np.zeros((side, side, part.shape[2]), part.dtype)
+    if part.size:
+        canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
     return canvas
+
+
+def _reach(first: int, length: int, scale: float) -> slice:
+    """Where `length` pixels from `first` on show after `resize`, a pixel more on either side."""
+    return slice(max(int((first - 1) * scale), 0), math.ceil((first + length + 1) * scale))

@@ -4,12 +4,11 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import attrs
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from seethrough.data.crops import Box, alpha_box, enlarge, fit_layer, fit_page
+from seethrough.data.crops import Box, alpha_box, argb_planes, enlarge, fit_layer, fit_page
 from seethrough.data.draws import Draw
 from seethrough.data.layout import Sample
 
@@ -98,8 +97,7 @@ class Item:
 
     def picture(self, name: str) -> Tensor:
         """Decode and cut one picture: (4, T, T) uint8 ARGB, straight alpha, not filled."""
-        alpha, red, green, blue = cv2.split(self._rgba(name)[..., [3, 0, 1, 2]])
-        return torch.from_numpy(np.stack([alpha, red, green, blue]))
+        return torch.from_numpy(argb_planes(self._rgba(name)))
 
     def _rgba(self, name: str) -> np.ndarray:
         """(T, T, 4) uint8 RGBA."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -219,9 +220,9 @@ class LayerDiff3DDataset(LayerDataset):
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         item = self.item(draw)
-        layers = torch.zeros(
-            len(item.frames), 4, self.target_size, self.target_size, dtype=torch.uint8
-        )
+        # NumPy's zeros cost nothing until they are written: absent frames stay free.
+        shape = (len(item.frames), 4, self.target_size, self.target_size)
+        layers = torch.from_numpy(np.zeros(shape, np.uint8))
         for layer, name in zip(layers, item.frames, strict=True):
             if name is not None:
                 layer.copy_(item.picture(name))
