@@ -19,7 +19,6 @@ from seethrough.engine.files import clear_disk_errors
 from seethrough.engine.loop import train
 from seethrough.engine.ranks import one_failure, process_state, world
 from seethrough.engine.sources import fetch, snapshot_commit, sources
-from seethrough.engine.tracking import tracker_init
 from seethrough.errors import InputError
 from seethrough.recipe import Hub, Output, Source, Stage
 from seethrough.recipes.training import Device, Hardware, TrainStage
@@ -30,24 +29,19 @@ from seethrough.tasks.task import StageContext, StageResult
 class Work:
     """One stage to run: all that a process needs to take part, decided by the main one."""
 
-    experiment: str
     name: str
     stage: Stage
     directory: Path
     outputs: Mapping[Output, Path]
     """Artifacts of earlier stages."""
-    config: Mapping[str, str]
-    """The stage's values by path, for the tracker."""
     data_roots: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """JSON data for another process, without the stage."""
         return {
-            "experiment": self.experiment,
             "name": self.name,
             "directory": str(self.directory),
             "outputs": [[o.stage, o.artifact, str(path)] for o, path in self.outputs.items()],
-            "config": dict(self.config),
             "data_roots": self.data_roots,
         }
 
@@ -55,12 +49,10 @@ class Work:
     def from_plain(cls, data: Mapping[str, Any], stage: Stage) -> "Work":
         """Read back what `plain` gave."""
         return cls(
-            experiment=data["experiment"],
             name=data["name"],
             stage=stage,
             directory=Path(data["directory"]),
             outputs={Output(made, name): Path(path) for made, name, path in data["outputs"]},
-            config=data["config"],
             data_roots=tuple(data["data_roots"]),
         )
 
@@ -133,7 +125,7 @@ def _run_stage(work: Work) -> Finished | None:
     earlier = 0.0
     try:
         if isinstance(stage, TrainStage):
-            result, earlier = _train(work, stage, implementation, context)
+            result, earlier = _train(stage, implementation, context)
         elif is_main:
             result = implementation(stage, context)
     finally:
@@ -145,27 +137,16 @@ def _run_stage(work: Work) -> Finished | None:
     return Finished(result, earlier + time.perf_counter() - started, _commits(paths))
 
 
-def _train(
-    work: Work, stage: TrainStage, task_class: Any, context: StageContext
-) -> tuple[StageResult, float]:
+def _train(stage: TrainStage, task_class: Any, context: StageContext) -> tuple[StageResult, float]:
     accelerator = make_accelerator(stage, context)
-    if stage.tracking.tracker is not None:
-        accelerator.init_trackers(
-            stage.tracking.project,
-            config={"experiment": work.experiment, "stage": work.name, **work.config},
-            init_kwargs=tracker_init(stage.tracking, f"{work.experiment}-{work.name}", context),
-        )
     try:
         return train(stage, task_class(stage, context), context, accelerator)
     finally:
-        # Not `end_training`: it would part the ranks, which have more stages to run.
-        for tracker in accelerator.trackers:
-            tracker.finish()
         accelerator.free_memory()
 
 
 def make_accelerator(stage: TrainStage, context: StageContext) -> Accelerator:
-    """The accelerator of a stage: its precision, its trackers, data parallelism."""
+    """The accelerator of a stage: its precision, data parallelism."""
     precision = stage.optim.precision
     cpu = context.device.type == "cpu"
     if cpu and precision == "fp16":
@@ -192,8 +173,6 @@ def make_accelerator(stage: TrainStage, context: StageContext) -> Accelerator:
         cpu=cpu and plugin is None,
         deepspeed_plugin=plugin,
         gradient_accumulation_steps=1 if plugin is None else stage.accumulation,
-        log_with=stage.tracking.tracker,
-        project_dir=context.directory,
         kwargs_handlers=[parallel],
     )
 

@@ -168,7 +168,7 @@ class TrainingRun:
     def fit(self) -> None:
         """Optimizer steps up to the end, with checkpoints, validation and pictures."""
         schedule = self.stage.schedule
-        log = RunLog(self.accelerator, self.context.directory, self.step, schedule.max_steps)
+        log = RunLog(self.stage, self.context, self.step)
         watch = LossWatch(self.accelerator)
         timer = StepTimer(self.split.global_batch, self.accelerator.device)
         micro_batches = self._micro_batches(schedule.max_steps)

@@ -159,12 +159,10 @@ def _run_stage(resolved: Resolved, plan: StagePlan, outputs: dict[Output, Path])
     # The code as it is when the stage starts: it may be edited while the stage runs.
     git = git_state() if rank() == 0 else {}
     work = Work(
-        experiment=resolved.name,
         name=plan.name,
         stage=resolved.stages[plan.name],
         directory=plan.directory,
         outputs=outputs,
-        config=plan.made.config,
     )
     finished = launch_stage(work, resolved.file)
     if finished is not None:
