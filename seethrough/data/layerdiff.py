@@ -45,6 +45,7 @@ class LayerDataset(Dataset[dict[str, Any]], ABC):
     """
 
     sources: Sequence[tuple[str | Path, int]]
+    data_roots: Sequence[str] = ()
     """Sample lists and their rates: a rate repeats its list."""
     target_size: int
     """Side T of the pictures in pixels."""
@@ -62,7 +63,7 @@ class LayerDataset(Dataset[dict[str, Any]], ABC):
     _pages: list[Path] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._pages = read_sources(self.sources)
+        self._pages = read_sources(self.sources, self.data_roots)
 
     def __len__(self) -> int:
         return len(self._pages)

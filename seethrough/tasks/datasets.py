@@ -31,6 +31,7 @@ def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDa
 def _crop_options(data: CroppedData, context: StageContext) -> dict[str, Any]:
     return {
         "sources": [(context.path(source), rate) for source, rate in data.sources],
+        "data_roots": context.data_roots,
         "target_size": data.target_size,
         "random_flip": data.random_flip,
         "random_pad_prob": data.random_pad,

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from seethrough.data.layout import Sample, read_sample
-from seethrough.data.sample_list import read_sample_list
 from seethrough.data.tags import BODY_GROUP, HEAD, HEAD_GROUP, TAGS_V3
 from seethrough.errors import InputError
 from seethrough.inference.ceiling import reconstruct_layers
@@ -69,7 +68,7 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         page_batch=stage.pages_at_once,
         decode_batch=stage.pages_at_once,
     )
-    samples = _read_samples(stage, context.path(stage.pages))
+    samples = _read_samples(stage, context.pages(stage.pages))
     _check_names(samples)
     layers_folder = context.directory / "layers"
     pages = [
@@ -106,8 +105,8 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
     return StageResult({"layers": layers_folder, "report": report}, metrics)
 
 
-def _read_samples(stage: Decompose, sample_list: Path) -> list[Sample]:
-    return [read_sample(path, stage.layer_alpha) for path in read_sample_list(sample_list)]
+def _read_samples(stage: Decompose, pages: list[Path]) -> list[Sample]:
+    return [read_sample(path, stage.layer_alpha) for path in pages]
 
 
 def _check_names(samples: list[Sample]) -> None:
@@ -174,7 +173,7 @@ def _measure(
     chain = {page.sample.name: _score(page, page.result.layers) for page in pages}
     systems = {CHAIN: _total(stage, list(chain.values()))}
     if stage.known is not None:
-        known = _read_samples(stage, context.path(stage.known))
+        known = _read_samples(stage, context.pages(stage.known))
         systems.update(_baselines(stage, known, pages))
     systems[CEILING] = _total(
         stage,

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from seethrough.data.sample_list import read_sample_list
 from seethrough.recipe import Source, Stage
 
 StageT = TypeVar("StageT", bound=Stage)
@@ -38,6 +39,10 @@ class StageContext:
     def path(self, source: Source) -> Path:
         """The local file or folder of a source."""
         return self.paths[source]
+
+    def pages(self, source: Source) -> list[Path]:
+        """The pages of a sample list, as `read_sample_list` finds them."""
+        return read_sample_list(self.path(source), self.data_roots)
 
 
 @attrs.frozen
