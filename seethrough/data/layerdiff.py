@@ -45,8 +45,9 @@ class LayerDataset(Dataset[dict[str, Any]], ABC):
     """
 
     sources: Sequence[tuple[str | Path, int]]
-    data_roots: Sequence[str] = ()
     """Sample lists and their rates: a rate repeats its list."""
+    data_roots: Sequence[str] = ()
+    """Folders in which relative entries of the lists are looked up, besides."""
     target_size: int
     """Side T of the pictures in pixels."""
     random_flip: float = 0.0
