@@ -20,7 +20,7 @@ from seethrough.data.tags import HEAD, TAGS_V3, TRAINING_TAGS
 from seethrough.engine.files import tree_sha256
 from seethrough.engine.plan import make_plan
 from seethrough.engine.runner import run
-from seethrough.inference.composite import DRAWING_ORDER
+from seethrough.inference.composite import drawing_order
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import empty_model, load_model, read_config, read_state_dict
 from seethrough.recipe import (
@@ -230,7 +230,7 @@ def test_psds_hold_the_png_layers_in_drawing_order(
         document = PSDImage.open(psd)
         side, _ = document.size
         assert document.size == (64, 64)
-        seen = [tag for tag in DRAWING_ORDER if np.asarray(pngs[tag])[..., 3].any()]
+        seen = [tag for tag in drawing_order(pngs) if np.asarray(pngs[tag])[..., 3].any()]
         assert seen and [layer.name for layer in document] == seen
         for layer in document:
             whole = Image.new("RGBA", (side, side))

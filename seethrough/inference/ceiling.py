@@ -1,4 +1,4 @@
-"""What the autoencoder alone loses: true layers through latents and back, in the same two passes.
+"""What the autoencoder alone loses: true layers through latents and back, in the same passes.
 
 No diffusion model over these latents can do better than this, short of luck.
 """
@@ -9,16 +9,16 @@ import torch
 from seethrough.data.crops import fit_layer
 from seethrough.data.layout import Box, Sample
 from seethrough.data.padding import bleed
-from seethrough.data.tags import BODY_GROUP, HEAD, HEAD_GROUP
+from seethrough.data.tags import HEAD
 from seethrough.inference.composite import Image8
 from seethrough.inference.decompose import (
     DecomposeOptions,
     LayerDiff,
     body_crop,
     decode_layers,
+    find_head,
     paste_layers,
 )
-from seethrough.inference.head_crop import Square, head_box, head_rect
 
 
 def reconstruct_layers(
@@ -26,28 +26,25 @@ def reconstruct_layers(
 ) -> dict[str, Image8]:
     """The layers of a sample, encoded and decoded, on the canvas: (R, R, 4) straight RGBA by tag.
 
-    Layers of the head group are cut to the true head first, as the second pass would see them.
+    Layers of a head pass are cut to the true head first, as that pass would see them.
     """
     source = sample.page()
     crop = body_crop(source, options)
-    body = _through_latents(models, sample, BODY_GROUP, crop, options)
-    head_crop = crop
-    if options.head_pass == "crop" and HEAD in sample.boxes:
-        canvas = Square(source.shape[1], source.shape[0], options.resolution)
-        whole = (0, 0, source.shape[1], source.shape[0])
-        head = fit_layer(
-            sample.layer(HEAD), sample.boxes[HEAD], whole, options.resolution, flip=False
-        )
-        rect = head_rect(head[..., 3], options.head_threshold)
-        if rect is not None:
-            found = head_box(rect, canvas, options.head_margin, options.head_margin_below)
-            head_crop = found or crop
-    head_layers = _through_latents(models, sample, HEAD_GROUP, head_crop, options)
+    crops = (crop, _head_crop(sample, source, options) or crop)
     result: dict[str, Image8] = {}
-    for layers, box in ((body, crop), (head_layers, head_crop)):
+    for tags, box in zip(models.flow.groups, crops, strict=False):
+        layers = _through_latents(models, sample, tags, box, options)
         placed = paste_layers(list(layers.values()), box, source, options.resolution)
         result.update(zip(layers, placed, strict=True))
     return result
+
+
+def _head_crop(sample: Sample, source: Image8, options: DecomposeOptions) -> Box | None:
+    if options.head_pass != "crop" or HEAD not in sample.boxes:
+        return None
+    whole = (0, 0, source.shape[1], source.shape[0])
+    head = fit_layer(sample.layer(HEAD), sample.boxes[HEAD], whole, options.resolution, flip=False)
+    return find_head(head, source, options)
 
 
 @torch.no_grad()

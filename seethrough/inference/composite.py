@@ -37,16 +37,19 @@ DRAWING_ORDER = (
     "irides",
     "eyelash",
     "eyebrow",
+    "eyes",
     "eyewear",
     "earwear",
     "front hair",
+    "hair",
     "headwear",
     "objects",
 )
-"""The V3 tags from back to front, as most characters are drawn.
+"""The tags of both versions from back to front, as most characters are drawn.
 
 Ears lie behind the face and the parts of the eye are stacked as the published depth stage stacks
-them; the rest follows anatomy and dress. `head` is missing on purpose: it repeats its parts.
+them; the rest follows anatomy and dress. V2's `hair` is one layer: it lies in front, where most of
+what is seen of it belongs. `head` is missing on purpose: it repeats its parts.
 """
 
 

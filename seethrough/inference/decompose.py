@@ -1,4 +1,7 @@
-"""Decomposing a page into layers with the 3D model: a body pass, then a head pass on the head.
+"""Decomposing a page into layers with the 3D model, in the flow that the model was trained for.
+
+V3: a body pass on the page, then a head pass on the head, cut from the page in its own
+resolution. V2: one pass over all tags.
 
 Every random number comes from a page's seed, so a page's layers depend on the page, its seed and
 the options alone, up to the rounding of batched arithmetic.
@@ -7,7 +10,7 @@ the options alone, up to the rounding of batched arithmetic.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -18,22 +21,18 @@ from torch import Tensor
 from seethrough.data.crops import fit_page
 from seethrough.data.draws import Draw
 from seethrough.data.layout import Box
-from seethrough.data.tags import BODY_GROUP, HEAD, HEAD_GROUP, TAG_GROUPS
+from seethrough.data.tags import HEAD
 from seethrough.errors import InputError
-from seethrough.inference.composite import (
-    DRAWING_ORDER,
-    Image8,
-    content_box,
-    drawing_order,
-    flatten,
-)
+from seethrough.inference.composite import Image8, content_box
+from seethrough.inference.decomposition import Decomposition
+from seethrough.inference.flow import Flow, unet_flow
 from seethrough.inference.head_crop import Square, head_box, head_rect, paste, paste_box
 from seethrough.inference.sampling import Solver, sample_latents
 from seethrough.models import TransparentVAE, UNetFrameConditionModel
 from seethrough.models.text_table import TextTable
 
-BODY, HEAD_PASS = 0, 1
-"""The group indices of the two passes."""
+NO_HEAD = "no head found: the head pass saw what the body pass saw"
+"""The note of a decomposition without a head to enlarge."""
 
 
 @attrs.frozen
@@ -45,6 +44,13 @@ class LayerDiff:
     trans_vae: TransparentVAE
     text: TextTable
     """Text embeddings of the tags."""
+    config_file: str = "the UNet's config"
+    """What messages call the UNet's config."""
+
+    @property
+    def flow(self) -> Flow:
+        """The passes that the UNet was trained for; InputError if it fits no flow."""
+        return unet_flow(self.unet, self.config_file)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,9 +72,12 @@ class DecomposeOptions:
     crop_to: Literal["page", "character"] = "page"
     """Whether the body pass sees the whole page, or its part where alpha is above 0."""
     head_pass: Literal["crop", "body"] = "crop"
-    """Whether the head pass sees the head alone, enlarged, or what the body pass saw."""
+    """V3: whether the head pass sees the head alone, enlarged, or what the body pass saw."""
     head_threshold: int = 15
     """The head is where its layer's alpha (0 to 255) is above this."""
+    head_area: float = 2e-4
+    """A head that covers no more than this share of the canvas (18 x 18 of 1280 x 1280 pixels) is
+    none, but specks."""
     head_margin: float = 0.2
     """Margin around the head at each side, as a share of its length."""
     head_margin_below: float = 0.5
@@ -81,36 +90,19 @@ class DecomposeOptions:
     """Frames that are decoded together."""
 
 
-@attrs.frozen
-class Decomposition:
-    """A page's layers on its canvas."""
-
-    page: Image8
-    """The page as it was fed: (R, R, 4) straight RGBA."""
-    layers: dict[str, Image8]
-    """By tag, in the order of the groups, `head` among them; (R, R, 4) straight RGBA each.
-
-    A tag that the page lacks has an empty or nearly empty layer.
-    """
-    head_box: Box | None
-    """What the head pass saw, in pixels of the source; None for what the body pass saw."""
-
-    def drawn(self, order: Sequence[str] = DRAWING_ORDER) -> dict[str, Image8]:
-        """The layers from back to front, without `head`, which repeats its parts."""
-        return {tag: self.layers[tag] for tag in drawing_order(self.layers, order)}
-
-    def recomposition(self, order: Sequence[str] = DRAWING_ORDER) -> Image8:
-        """The layers over each other, (R, R, 4) straight RGBA."""
-        height, width = self.page.shape[:2]
-        return flatten(self.drawn(order).values(), (height, width)).straight()
-
-
 def decompose_page(
-    models: LayerDiff, page: Image8, seed: int, options: DecomposeOptions
+    models: LayerDiff,
+    page: Image8,
+    seed: int = 42,
+    options: DecomposeOptions = DecomposeOptions(),
 ) -> Decomposition:
-    """Decompose one page, (H, W, 4) straight RGBA or (H, W, 3) RGB, of any size.
+    """Decompose one page of any size, (H, W, 4) uint8 straight RGBA or (H, W, 3) RGB.
 
-    The page's colour counts under transparency too: training pages have a background there.
+    `seethrough.data.pictures.read_picture` gives one from a file. Its colour counts under
+    transparency too: training pages have a background there.
+
+    Raises:
+        InputError: when the page is no such array, or the networks or the resolution do not fit.
     """
     return decompose_pages(models, [page], [seed], options)[0]
 
@@ -119,46 +111,69 @@ def decompose_pages(
     models: LayerDiff, pages: Sequence[Image8], seeds: Sequence[int], options: DecomposeOptions
 ) -> list[Decomposition]:
     """Decompose pages, `options.page_batch` at a time; each as `decompose_page` would."""
-    _check(models, options)
+    _check_resolution(models, options)
+    groups = models.flow.groups
     result: list[Decomposition] = []
     for start in range(0, len(pages), options.page_batch):
         chunk = slice(start, start + options.page_batch)
         sources = [_with_alpha(page) for page in pages[chunk]]
-        result += _decompose_batch(models, sources, seeds[chunk], options)
+        result += _decompose_batch(models, groups, sources, seeds[chunk], options)
     return result
 
 
 def _decompose_batch(
-    models: LayerDiff, sources: list[Image8], seeds: Sequence[int], options: DecomposeOptions
+    models: LayerDiff,
+    groups: Sequence[tuple[str, ...]],
+    sources: list[Image8],
+    seeds: Sequence[int],
+    options: DecomposeOptions,
 ) -> list[Decomposition]:
-    body_crops = [body_crop(source, options) for source in sources]
-    body = _decompose_crops(models, sources, body_crops, BODY, seeds, options)
-    head_crops = body_crops
-    if options.head_pass == "crop":
-        head_crops = [
-            _find_head(layers[BODY_GROUP.index(HEAD)], source, options) or crop
-            for layers, source, crop in zip(body, sources, body_crops, strict=True)
+    first, *second = groups
+    crops = [body_crop(source, options) for source in sources]
+    layers = _decompose_crops(models, sources, crops, 0, seeds, options)
+    heads: list[Box | None] = [None] * len(sources)
+    note = None
+    if second and options.head_pass == "crop":
+        note = NO_HEAD
+        heads = [
+            find_head(frames[first.index(HEAD)], source, options)
+            for frames, source in zip(layers, sources, strict=True)
         ]
-    head = _decompose_crops(models, sources, head_crops, HEAD_PASS, seeds, options)
-    tags: tuple[str, ...] = (*BODY_GROUP, *HEAD_GROUP)
+    if second:
+        head_crops = [head or crop for head, crop in zip(heads, crops, strict=True)]
+        more = _decompose_crops(models, sources, head_crops, 1, seeds, options)
+        layers = [[*body, *head] for body, head in zip(layers, more, strict=True)]
+    tags = [tag for group in groups for tag in group]
     return [
         Decomposition(
-            page=_canvas(source, options.resolution),
-            layers=dict(zip(tags, [*body_layers, *head_layers], strict=True)),
-            head_box=None if head_crop == crop else head_crop,
+            page=_fit(source, options.resolution),
+            layers=dict(zip(tags, frames, strict=True)),
+            canvas=_square(source, options.resolution),
+            head_box=head,
+            note=None if head else note,
         )
-        for source, crop, head_crop, body_layers, head_layers in zip(
-            sources, body_crops, head_crops, body, head, strict=True
-        )
+        for source, frames, head in zip(sources, layers, heads, strict=True)
     ]
 
 
 def body_crop(source: Image8, options: DecomposeOptions) -> Box:
-    """What the body pass sees of a page, (H, W, 4) RGBA: the whole, or the character's box."""
+    """What the first pass sees of a page, (H, W, 4) RGBA: the whole, or the character's box."""
     whole = (0, 0, source.shape[1], source.shape[0])
     if options.crop_to == "page":
         return whole
     return content_box(source) or whole
+
+
+def find_head(layer: Image8, source: Image8, options: DecomposeOptions) -> Box | None:
+    """What the head pass sees of a page, by its `head` layer on the canvas, (R, R, 4).
+
+    In pixels of the page; None when the layer is empty or holds only specks.
+    """
+    rect = head_rect(layer[..., 3], options.head_threshold, least=options.head_area)
+    if rect is None:
+        return None
+    canvas = _square(source, options.resolution)
+    return head_box(rect, canvas, options.head_margin, options.head_margin_below)
 
 
 def _decompose_crops(
@@ -203,10 +218,10 @@ def decompose_group(
     """Predict the layers of one tag group for square pages, all in one batch.
 
     `pages` are (R, R, 4) straight RGBA with R = `options.resolution`, one seed each. Returns
-    (pages, F, R, R, 4) uint8 straight RGBA, frames in the order of `tags`, by default the V3
-    group's.
+    (pages, F, R, R, 4) uint8 straight RGBA, frames in the order of `tags`, by default those of
+    the model's own flow.
     """
-    tags = TAG_GROUPS[group_index] if tags is None else tags
+    tags = models.flow.groups[group_index] if tags is None else tags
     device, dtype = models.unet.device, models.unet.dtype
     draws = [Draw(seed=seed, stage="decompose", step=0, index=0, sample=0) for seed in seeds]
     pixels = torch.from_numpy(np.stack(pages)).to(device).permute(0, 3, 1, 2).float() / 255
@@ -296,19 +311,11 @@ def _encode(
     return models.trans_vae.encode(models.vae, argb, torch.from_numpy(np.stack(noise)))
 
 
-def _find_head(layer: Image8, source: Image8, options: DecomposeOptions) -> Box | None:
-    rect = head_rect(layer[..., 3], options.head_threshold)
-    if rect is None:
-        return None
-    canvas = _square(source, options.resolution)
-    return head_box(rect, canvas, options.head_margin, options.head_margin_below)
-
-
 def _square(source: Image8, resolution: int) -> Square:
     return Square(source.shape[1], source.shape[0], resolution)
 
 
-def _canvas(source: Image8, resolution: int) -> Image8:
+def _fit(source: Image8, resolution: int) -> Image8:
     height, width = source.shape[:2]
     return fit_page(source, (0, 0, width, height), resolution, flip=False)
 
@@ -324,17 +331,10 @@ def _with_alpha(page: Image8) -> Image8:
     return np.concatenate([page, np.full_like(page[..., :1], 255)], axis=-1)
 
 
-def _check(models: LayerDiff, options: DecomposeOptions) -> None:
+def _check_resolution(models: LayerDiff, options: DecomposeOptions) -> None:
     scale = models.trans_vae.latent_scale
     if options.resolution < scale or options.resolution % scale:
         raise InputError(
             f"resolution={options.resolution} is no multiple of {scale}, the pixels per latent:"
             f" take {max(options.resolution // scale, 1) * scale}"
-        )
-    config: Any = models.unet.config
-    groups = [len(group) for group in TAG_GROUPS]
-    if config["group_embedding"] and list(config["group_embedding_num"]) != groups:
-        raise InputError(
-            f"the UNet's tag groups have {list(config['group_embedding_num'])} frames, the V3 tags"
-            f" need {groups}: take a V3 checkpoint"
         )

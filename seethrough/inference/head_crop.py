@@ -7,15 +7,13 @@ source brought to `resolution` in the same way. Boxes are (x1, y1, x2, y2), end-
 
 from __future__ import annotations
 
-import math
-
 import attrs
 import cv2
 import numpy as np
-from PIL import Image
 
 from seethrough.data.layout import Box
-from seethrough.inference.composite import Image8, content_box, quantize
+from seethrough.inference.composite import Image8
+from seethrough.inference.resample import resample
 
 
 @attrs.frozen
@@ -41,12 +39,22 @@ class Square:
         """Rows of padding above the picture, before the resize."""
         return (self.side - self.height) // 2
 
+    @property
+    def content(self) -> tuple[float, float, float, float]:
+        """Where the picture lies on the resized square, in its pixels, not rounded."""
+        scale = self.resolution / self.side
+        right, bottom = self.left + self.width, self.top + self.height
+        return self.left * scale, self.top * scale, right * scale, bottom * scale
 
-def head_rect(alpha: Image8, threshold: int = 15, speckle: float = 0.05) -> Box | None:
+
+def head_rect(
+    alpha: Image8, threshold: int = 15, speckle: float = 0.05, least: float = 0.0
+) -> Box | None:
     """Find the head on its layer's alpha, (R, R) uint8.
 
     The box of alpha above `threshold`, without connected parts smaller than `speckle` times the
-    largest: a stray pixel would enlarge the crop to the whole page. None if nothing is there.
+    largest: a stray pixel would enlarge the crop to the whole page. None if the parts cover no
+    more than the share `least` of the canvas: specks are no head.
     """
     solid = (alpha > threshold).astype(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)
@@ -54,7 +62,10 @@ def head_rect(alpha: Image8, threshold: int = 15, speckle: float = 0.05) -> Box 
     if not len(parts):
         return None
     areas = parts[:, cv2.CC_STAT_AREA]
-    kept = parts[areas >= speckle * areas.max()]
+    large = areas >= speckle * areas.max()
+    if areas[large].sum() <= least * alpha.size:
+        return None
+    kept = parts[large]
     corners = kept[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
     ends = corners + kept[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
     x1, y1 = corners.min(axis=0).tolist()
@@ -136,25 +147,6 @@ def paste(layer: Image8, place: Paste) -> Image8:
     """
     resolution = place.resolution
     canvas = np.zeros((resolution, resolution, 4), np.uint8)
-    if content_box(layer) is None:
-        return canvas
     x1, y1, x2, y2 = place.window
-    u1, v1, u2, v2 = place.source
-    # The window may reach beyond the head picture by a fraction of a pixel: transparent there.
-    rim = math.ceil(max(0.0, -u1, -v1, u2 - resolution, v2 - resolution))
-    values = np.pad(layer.astype(np.float32) / 255, ((rim, rim), (rim, rim), (0, 0)))
-    values[..., :3] *= values[..., 3:]
-    box = (u1 + rim, v1 + rim, u2 + rim, v2 + rim)
-    planes = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(values[..., channel])).resize(
-                (x2 - x1, y2 - y1), Image.Resampling.HAMMING, box=box
-            )
-        )
-        for channel in range(4)
-    ]
-    part = np.stack(planes, axis=-1)
-    alpha = part[..., 3:]
-    color = np.divide(part[..., :3], alpha, out=np.zeros_like(part[..., :3]), where=alpha > 0)
-    canvas[y1:y2, x1:x2] = quantize(np.concatenate([color, alpha], axis=-1))
+    canvas[y1:y2, x1:x2] = resample(layer, place.source, (x2 - x1, y2 - y1))
     return canvas

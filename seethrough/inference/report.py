@@ -28,22 +28,81 @@ _SHOWN_AREA = 0.001
 
 
 @attrs.frozen(kw_only=True)
+class Tile:
+    """One layer of a character. Pictures are data URIs."""
+
+    tag: str
+    note: str
+    false: bool
+    """Whether the layer was predicted although the character has none."""
+    predicted: str
+    true: str | None
+
+
+@attrs.frozen(kw_only=True)
 class ReportedCharacter:
-    """One character's part of the report. Pictures are (R, R, 4) straight RGBA."""
+    """One character's part of the report: thumbnails and text, a few hundred kB."""
 
     name: str
-    page: Image8
-    """What was decomposed; its colour is shown with the background."""
-    layers: Mapping[str, Image8]
-    """The predicted layers in the order they are shown."""
-    recomposition: Image8
-    """The predicted layers over each other."""
-    truth: Truth | None = None
-    """The true layers, if known."""
-    scores: CharacterScores | None = None
-    """The numbers, if the truth is known."""
-    psd: str | None = None
+    page: str
+    """What was decomposed, as a data URI; its colour is shown with the background."""
+    recomposition: str
+    """The predicted layers over each other, as a data URI."""
+    tiles: tuple[Tile, ...]
+    """The layers that were predicted or are there."""
+    absent: tuple[str, ...]
+    """The tags that neither are."""
+    numbers: tuple[tuple[str, str], ...]
+    """Measures and their values as text."""
+    known: bool
+    """Whether the truth is known."""
+    note: str | None
+    """What a reader should know."""
+    psd: str | None
     """Link to the layered file, relative to the report."""
+
+
+def report_character(
+    *,
+    name: str,
+    page: Image8,
+    layers: Mapping[str, Image8],
+    recomposition: Image8,
+    truth: Truth | None = None,
+    scores: CharacterScores | None = None,
+    note: str | None = None,
+    psd: str | None = None,
+    picture_side: int = 256,
+) -> ReportedCharacter:
+    """Keep of one character what the report shows; the pictures themselves can be let go.
+
+    `page`, `layers` (in the order they are shown) and `recomposition` are (R, R, 4) straight
+    RGBA; larger ones than `picture_side` are kept smaller. `truth` and `scores` belong together.
+    """
+    true_layers = truth.layers if truth is not None else {}
+    tiles = tuple(
+        Tile(
+            tag=tag,
+            note=_iou(scores, tag),
+            false=truth is not None and tag not in true_layers,
+            predicted=_data_uri(layer, picture_side),
+            true=_data_uri(true_layers[tag], picture_side) if tag in true_layers else None,
+        )
+        for tag, layer in layers.items()
+        if tag in true_layers or (layer[..., 3] > 127).mean() > _SHOWN_AREA
+    )
+    shown = {tile.tag for tile in tiles}
+    return ReportedCharacter(
+        name=name,
+        page=_data_uri(page[..., :3], picture_side),
+        recomposition=_data_uri(recomposition, picture_side),
+        tiles=tiles,
+        absent=tuple(tag for tag in layers if tag not in shown),
+        numbers=_numbers(scores),
+        known=truth is not None,
+        note=note,
+        psd=psd,
+    )
 
 
 def write_report(
@@ -54,15 +113,13 @@ def write_report(
     characters: Sequence[ReportedCharacter],
     facts: Mapping[str, str] | None = None,
     systems: Mapping[str, LayerScores] | None = None,
-    picture_side: int = 256,
     open_characters: int = 3,
 ) -> None:
     """Write the report.
 
     `introduction` is plain text, `facts` short pairs such as ("steps", "10"). `systems` are
-    compared in a table, the one in question first. Pictures larger than `picture_side` are
-    embedded smaller. The first `open_characters` show their layers at once, the others on a
-    click. The same arguments give the same bytes.
+    compared in a table, the one in question first. The first `open_characters` show their layers
+    at once, the others on a click. The same arguments give the same bytes.
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -77,7 +134,7 @@ def write_report(
         overall=_overall_rows(systems),
         measures=list(MEASURES.values()),
         tags=_tag_rows(systems),
-        characters=[_character(character, picture_side) for character in characters],
+        characters=characters,
         open_characters=open_characters,
     )
     path.write_text(html, encoding="utf-8")
@@ -116,50 +173,19 @@ def _cell(measure: str, value: float | None) -> dict[str, Any]:
     return {"text": format_value(measure, value), "bar": bar}
 
 
-def _character(character: ReportedCharacter, side: int) -> dict[str, Any]:
-    truth, scores = character.truth, character.scores
-    numbers: list[tuple[str, str]] = []
-    if scores is not None:
-        numbers = [
-            (title, format_value(measure, scores.mean(measure)))
-            for measure, title in MEASURES.items()
-        ]
-        numbers.append(
-            (OVERALL["composite_error"], format_value("composite_error", scores.composite_error))
-        )
-    true_layers = truth.layers if truth is not None else {}
-    tiles = [
-        _tile(tag, layer, true_layers.get(tag), character, side)
-        for tag, layer in character.layers.items()
-        if tag in true_layers or (layer[..., 3] > 127).mean() > _SHOWN_AREA
+def _numbers(scores: CharacterScores | None) -> tuple[tuple[str, str], ...]:
+    if scores is None:
+        return ()
+    measured = [
+        (title, format_value(measure, scores.mean(measure))) for measure, title in MEASURES.items()
     ]
-    shown = {tile["tag"] for tile in tiles}
-    return {
-        "name": character.name,
-        "psd": character.psd,
-        "page": _data_uri(character.page[..., :3], side),
-        "recomposition": _data_uri(character.recomposition, side),
-        "numbers": numbers,
-        "tiles": tiles,
-        "known": truth is not None,
-        "absent": [tag for tag in character.layers if tag not in shown],
-    }
+    error = format_value("composite_error", scores.composite_error)
+    return (*measured, (OVERALL["composite_error"], error))
 
 
-def _tile(
-    tag: str, layer: Image8, true: Image8 | None, character: ReportedCharacter, side: int
-) -> dict[str, Any]:
-    note = ""
-    if character.scores is not None:
-        measured = character.scores.tags.get(tag, {})
-        note = f"IoU {measured['iou']:.2f}" if "iou" in measured else ""
-    return {
-        "tag": tag,
-        "note": note,
-        "false": character.truth is not None and true is None,
-        "predicted": _data_uri(layer, side),
-        "true": None if true is None else _data_uri(true, side),
-    }
+def _iou(scores: CharacterScores | None, tag: str) -> str:
+    measured = scores.tags.get(tag, {}) if scores is not None else {}
+    return f"IoU {measured['iou']:.2f}" if "iou" in measured else ""
 
 
 def _data_uri(picture: Image8, side: int) -> str:

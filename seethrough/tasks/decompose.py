@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -10,53 +9,43 @@ import torch
 from torch import nn
 
 from seethrough.data.layout import Sample, read_sample
-from seethrough.data.tags import BODY_GROUP, HEAD, HEAD_GROUP, TAGS_V3
+from seethrough.data.pictures import read_picture
+from seethrough.data.sample_list import read_sample_list
+from seethrough.data.tags import HEAD
 from seethrough.errors import InputError
-from seethrough.inference.ceiling import reconstruct_layers
-from seethrough.inference.composite import DRAWING_ORDER, Image8, drawing_order, flatten
-from seethrough.inference.decompose import (
-    DecomposeOptions,
-    Decomposition,
-    LayerDiff,
-    decompose_pages,
-)
+from seethrough.inference.composite import Image8
+from seethrough.inference.decompose import DecomposeOptions, LayerDiff, decompose_pages
+from seethrough.inference.decomposition import Decomposition
+from seethrough.inference.flow import unet_flow
 from seethrough.inference.psd import write_layer_pngs, write_psd
-from seethrough.inference.report import ReportedCharacter, write_report
+from seethrough.inference.report import ReportedCharacter, report_character, write_report
 from seethrough.inference.sampling import Solver
-from seethrough.metrics.baselines import NearestCharacter, mean_layers
-from seethrough.metrics.layers import (
-    CharacterScores,
-    LayerMetrics,
-    LayerScores,
-    Truth,
-    load_truth,
-    score_character,
-    true_layers_difference,
-)
+from seethrough.metrics.layers import LayerScores
 from seethrough.metrics.table import comparison_table
 from seethrough.models import UNetFrameConditionModel
-from seethrough.models.checkpoints import load_model
+from seethrough.models.checkpoints import load_model, unet_folder
 from seethrough.models.text_table import encode_captions
 from seethrough.recipes.layerdiff import Decompose
+from seethrough.tasks.decompose_scores import Comparison
 from seethrough.tasks.latents import load_transparent_vae, load_vae
 from seethrough.tasks.task import StageContext, StageResult
 
-CHAIN, MEAN, NEAREST, CEILING = "chain", "mean alpha", "nearest", "ceiling"
-
-
-@attrs.frozen
-class _Page:
-    """One page on its way through the stage."""
-
-    sample: Sample
-    result: Decomposition
-    truth: Truth | None
-    psd: Path
-
 
 def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
-    """Decompose all pages; print the table and the paths of the PSDs and the report."""
-    models = _load(stage, context)
+    """Decompose all pages; print the paths of the PSDs and the report, and the table of scores.
+
+    A page's files are written as soon as it is done, and only its numbers and thumbnails kept.
+    """
+    samples = _read_samples(stage, context.pages(stage.pages))
+    _check_names(samples)
+    dtype = torch.bfloat16 if stage.precision == "bf16" else torch.float32
+    models = load_layerdiff(
+        context.path(stage.unet),
+        context.path(stage.base),
+        context.path(stage.transparent_vae),
+        context.device,
+        dtype,
+    )
     options = DecomposeOptions(
         resolution=stage.resolution,
         steps=stage.sampler.steps,
@@ -68,41 +57,69 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         page_batch=stage.pages_at_once,
         decode_batch=stage.pages_at_once,
     )
-    samples = _read_samples(stage, context.pages(stage.pages))
-    _check_names(samples)
+    comparison = _comparison(stage, context, models, options, samples)
     layers_folder = context.directory / "layers"
-    pages = [
-        _write(result, sample, layers_folder, stage.resolution)
-        for sample, result in zip(samples, _decompose(models, samples, stage, options), strict=True)
-    ]
-    known = [page for page in pages if page.truth is not None]
+    characters: list[ReportedCharacter] = []
+    for start in range(0, len(samples), stage.pages_at_once):
+        chunk = samples[start : start + stage.pages_at_once]
+        pages = [_read_page(sample) for sample in chunk]
+        seeds = [_page_seed(stage.sampler.seed, sample.page_path) for sample in chunk]
+        results = decompose_pages(models, pages, seeds, options)
+        for sample, result in zip(chunk, results, strict=True):
+            psd = _write(result, layers_folder, sample.name)
+            context.report(f"{context.name}: {psd}" + (f" ({result.note})" if result.note else ""))
+            link = psd.relative_to(context.directory).as_posix()
+            characters.append(_character(result, sample, comparison, link))
     systems: dict[str, LayerScores] = {}
-    scores: dict[str, CharacterScores] = {}
-    difference = 0.0
-    if known:
-        systems, scores = _measure(stage, context, models, options, known)
+    metrics: dict[str, float] = {}
+    if comparison is not None:
+        systems = comparison.systems()
+        metrics = _metrics(systems) | {"true_layers_difference": comparison.difference}
         (context.directory / "scores.json").write_text(
             json.dumps({name: attrs.asdict(value) for name, value in systems.items()}, indent=1)
         )
         context.report(comparison_table(systems))
-        difference = max(true_layers_difference(page.sample) for page in known)
         context.report(
             f"{context.name}: true layers over each other differ from their page by at most "
-            f"{difference:.2f} of 255"
+            f"{comparison.difference:.2f} of 255"
         )
     report = context.directory / "report.html"
-    _report(report, stage, pages, systems, scores)
-    for path in (*(page.psd for page in pages), report):
-        context.report(f"{context.name}: {path}")
-    metrics = {
-        f"{name.replace(' ', '_')}_{measure}": value
-        for name, result in systems.items()
-        for measure, value in result.overall.items()
-        if value is not None
-    }
-    if known:
-        metrics["true_layers_difference"] = difference
+    _write_report(report, stage, characters, systems)
+    context.report(f"{context.name}: {report}")
     return StageResult({"layers": layers_folder, "report": report}, metrics)
+
+
+def load_layerdiff(
+    unet: Path,
+    base: Path,
+    transparent_vae: Path,
+    device: torch.device,
+    dtype: torch.dtype = torch.bfloat16,
+) -> LayerDiff:
+    """The networks of a decomposition; the text encoders have encoded the tags and are gone.
+
+    Each folder may be a published repository in the hub's layout, all three the same one.
+
+    Args:
+        unet: a 3D UNet, or a folder with the subfolder `unet`.
+        base: a folder with `vae`, `text_encoder`, `text_encoder_2` and their tokenizers.
+        transparent_vae: a TransparentVAE, a folder with the subfolder `trans_vae`, or
+            LayerDiffuse's two files.
+        device: where to compute.
+        dtype: type of all networks but the text encoders.
+
+    Raises:
+        InputError: when a part is missing or broken, or the UNet fits no published flow.
+    """
+    folder = unet_folder(unet)
+    network = load_model(UNetFrameConditionModel, folder)
+    config_file = str(folder / "config.json")
+    tags = [tag for group in unet_flow(network, config_file).groups for tag in group]
+    text = encode_captions(base, tags, device)
+    vae, trans_vae = load_vae(base), load_transparent_vae(transparent_vae)
+    for module in (network, vae, trans_vae):
+        nn.Module.to(module, device, dtype)
+    return LayerDiff(network, vae, trans_vae, text, config_file)
 
 
 def _read_samples(stage: Decompose, pages: list[Path]) -> list[Sample]:
@@ -121,127 +138,85 @@ def _check_names(samples: list[Sample]) -> None:
         seen[sample.name] = sample.page_path
 
 
-def _load(stage: Decompose, context: StageContext) -> LayerDiff:
-    base = context.path(stage.base)
-    dtype = torch.bfloat16 if stage.precision == "bf16" else torch.float32
-    text = encode_captions(base, [*BODY_GROUP, *HEAD_GROUP], context.device)
-    networks: list[nn.Module] = [
-        load_model(UNetFrameConditionModel, context.path(stage.unet)),
-        load_vae(base),
-        load_transparent_vae(context.path(stage.transparent_vae)),
-    ]
-    unet, vae, transparent_vae = (
-        nn.Module.to(network, context.device, dtype).eval() for network in networks
-    )
-    return LayerDiff(unet, vae, transparent_vae, text)  # pyright: ignore[reportArgumentType]
-
-
-def _decompose(
-    models: LayerDiff, samples: list[Sample], stage: Decompose, options: DecomposeOptions
-) -> list[Decomposition]:
-    """Each page's random numbers follow from the sampler's seed and the page's own bytes."""
-    seeds = [_page_seed(stage.sampler.seed, sample.page_path) for sample in samples]
-    return decompose_pages(models, [sample.page() for sample in samples], seeds, options)
-
-
-def _page_seed(seed: int, path: Path) -> int:
-    digest = hashlib.blake2b(f"{seed} ".encode() + path.read_bytes(), digest_size=7)
-    return int.from_bytes(digest.digest(), "little")
-
-
-def _write(result: Decomposition, sample: Sample, folder: Path, resolution: int) -> _Page:
-    target = folder / sample.name
-    target.mkdir(parents=True, exist_ok=True)
-    drawn = result.drawn()
-    write_layer_pngs(target, {**drawn, HEAD: result.layers[HEAD]})
-    psd = folder / f"{sample.name}.psd"
-    write_psd(psd, drawn, (resolution, resolution))
-    truth = None
-    if sample.size is not None:
-        truth = load_truth(sample, [*TAGS_V3, HEAD], resolution)
-    return _Page(sample, result, truth, psd)
-
-
-def _measure(
+def _comparison(
     stage: Decompose,
     context: StageContext,
     models: LayerDiff,
     options: DecomposeOptions,
-    pages: list[_Page],
-) -> tuple[dict[str, LayerScores], dict[str, CharacterScores]]:
-    """Scores of the chain, the baselines and the ceiling; and of the chain for each page."""
-    chain = {page.sample.name: _score(page, page.result.layers) for page in pages}
-    systems = {CHAIN: _total(stage, list(chain.values()))}
+    samples: list[Sample],
+) -> Comparison | None:
+    """What measures the pages; None if the truth is known of none."""
+    if all(sample.size is None for sample in samples):
+        return None
+    known = None
     if stage.known is not None:
         known = _read_samples(stage, context.pages(stage.known))
-        systems.update(_baselines(stage, known, pages))
-    systems[CEILING] = _total(
-        stage,
-        [_score(page, reconstruct_layers(models, page.sample, options)) for page in pages],
+    return Comparison(models, options, stage.big_tags, known)
+
+
+def _read_page(sample: Sample) -> Image8:
+    """The page as its dataset reads it, or, without annotation, a picture of any kind."""
+    return read_picture(sample.page_path) if sample.size is None else sample.page()
+
+
+def _page_seed(seed: int, path: Path) -> int:
+    """Each page's random numbers follow from the sampler's seed and the page's own bytes."""
+    digest = hashlib.blake2b(f"{seed} ".encode() + path.read_bytes(), digest_size=7)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _write(result: Decomposition, folder: Path, name: str) -> Path:
+    """Write the layers as `<name>/<tag>.png` and as `<name>.psd`, whose path is returned."""
+    target = folder / name
+    target.mkdir(parents=True, exist_ok=True)
+    drawn = result.drawn()
+    beside = {HEAD: result.layers[HEAD]} if HEAD in result.layers else {}
+    write_layer_pngs(target, {**drawn, **beside})
+    psd = folder / f"{name}.psd"
+    height, width = result.page.shape[:2]
+    write_psd(psd, drawn, (height, width))
+    return psd
+
+
+def _character(
+    result: Decomposition, sample: Sample, comparison: Comparison | None, psd: str
+) -> ReportedCharacter:
+    """Measure a page where the truth is known, and keep what the report shows of it."""
+    truth = scores = None
+    if comparison is not None and sample.size is not None:
+        truth = comparison.truth(sample)
+        scores = comparison.add(sample, truth, result.layers)
+    return report_character(
+        name=sample.name,
+        page=result.page,
+        layers=result.drawn(),
+        recomposition=result.recomposition(),
+        truth=truth,
+        scores=scores,
+        note=result.note,
+        psd=psd,
     )
-    return systems, chain
 
 
-def _baselines(stage: Decompose, known: list[Sample], pages: list[_Page]) -> dict[str, LayerScores]:
-    tags = [*TAGS_V3, HEAD]
-    truths = (load_truth(sample, tags, stage.resolution) for sample in known)
-    mean = mean_layers((truth.layers for truth in truths), tags)
-    nearest = NearestCharacter(load_truth(sample, (), stage.resolution).page for sample in known)
-    nearest_layers = [
-        load_truth(known[nearest.index(_page_truth(page).page)], tags, stage.resolution).layers
-        for page in pages
-    ]
+def _metrics(systems: dict[str, LayerScores]) -> dict[str, float]:
     return {
-        MEAN: _total(stage, [_score(page, mean) for page in pages]),
-        NEAREST: _total(
-            stage,
-            [_score(page, layers) for page, layers in zip(pages, nearest_layers, strict=True)],
-        ),
+        f"{name.replace(' ', '_')}_{measure}": value
+        for name, result in systems.items()
+        for measure, value in result.overall.items()
+        if value is not None
     }
 
 
-def _page_truth(page: _Page) -> Truth:
-    assert page.truth is not None
-    return page.truth
-
-
-def _score(page: _Page, layers: Mapping[str, Image8]) -> CharacterScores:
-    truth = _page_truth(page)
-    drawn = [layers[tag] for tag in drawing_order(layers, DRAWING_ORDER)]
-    recomposition = flatten(drawn, truth.page.shape[:2]).straight()
-    return score_character(layers, truth, TAGS_V3, recomposition)
-
-
-def _total(stage: Decompose, scores: list[CharacterScores]) -> LayerScores:
-    metrics = LayerMetrics(TAGS_V3, stage.big_tags)
-    for score in scores:
-        metrics.update(score)
-    return metrics.compute()
-
-
-def _report(
+def _write_report(
     path: Path,
     stage: Decompose,
-    pages: list[_Page],
+    characters: list[ReportedCharacter],
     systems: dict[str, LayerScores],
-    scores: dict[str, CharacterScores],
 ) -> None:
-    characters = [
-        ReportedCharacter(
-            name=page.sample.name,
-            page=page.result.page,
-            layers=page.result.drawn(),
-            recomposition=page.result.recomposition(),
-            truth=page.truth,
-            scores=scores.get(page.sample.name),
-            psd=page.psd.relative_to(path.parent).as_posix(),
-        )
-        for page in pages
-    ]
     write_report(
         path,
         title="Decomposition",
-        introduction=f"{len(pages)} pages, taken apart into layers.",
+        introduction=f"{len(characters)} pages, taken apart into layers.",
         characters=characters,
         facts={
             "canvas": f"{stage.resolution} x {stage.resolution} px",

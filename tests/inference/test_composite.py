@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seethrough.data.tags import TAGS_V3, TRAINING_TAGS
+from seethrough.data.tags import TAGS_V2, TAGS_V3, TRAINING_TAGS
 from seethrough.inference.composite import (
     DRAWING_ORDER,
     content_box,
@@ -83,12 +83,13 @@ def test_quantize_rounds_and_clips():
     assert quantize(values).tolist() == [0, 0, 1, 128, 255]
 
 
-def test_the_default_order_places_every_tag_once():
-    assert sorted(DRAWING_ORDER) == sorted(TAGS_V3)
+def test_the_default_order_places_every_tag_of_both_versions_once():
+    assert sorted(DRAWING_ORDER) == sorted({*TAGS_V2, *TAGS_V3})
 
 
 def test_drawing_order_sorts_and_leaves_the_head_out():
-    assert drawing_order(TRAINING_TAGS) == list(DRAWING_ORDER)
+    assert drawing_order(TRAINING_TAGS) == [tag for tag in DRAWING_ORDER if tag in TAGS_V3]
+    assert drawing_order(TAGS_V2) == [tag for tag in DRAWING_ORDER if tag in TAGS_V2]
     assert drawing_order(["face", "neck"], order=["face", "neck"]) == ["face", "neck"]
     with pytest.raises(ValueError, match="no place for cape"):
         drawing_order(["face", "cape"])

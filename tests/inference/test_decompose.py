@@ -272,7 +272,7 @@ def test_a_mask_row_serves_its_own_frames(opaque_models: LayerDiff):
 
 
 def test_a_network_without_group_embeddings_runs_too(models: LayerDiff):
-    plain = attrs.evolve(models, unet=small_unet(group_embedding=False))
+    plain = attrs.evolve(models, unet=small_unet(tag_version="v3"))
     layers = decompose_group(plain, [make_page(32, 32)], 0, [0], OPTIONS)
     assert layers.shape == (1, 13, SIDE, SIDE, 4)
 
@@ -292,12 +292,6 @@ def test_a_resolution_that_latents_cannot_tile_is_refused(
     options = attrs.evolve(OPTIONS, resolution=resolution)
     with pytest.raises(InputError, match=f"resolution={resolution}.*{advice}"):
         decompose_page(models, make_page(32, 32), 0, options)
-
-
-def test_a_unet_with_other_groups_is_refused(models: LayerDiff):
-    unet = small_unet(group_embedding=True, group_embedding_num=(3, 2))
-    with pytest.raises(InputError, match=r"\[3, 2\] frames.*\[13, 11\]"):
-        decompose_page(attrs.evolve(models, unet=unet), make_page(8, 8), 0, OPTIONS)
 
 
 def test_the_body_pass_may_see_the_character_alone(models: LayerDiff):

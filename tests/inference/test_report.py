@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from seethrough.inference.composite import flatten
-from seethrough.inference.report import ReportedCharacter, write_report
+from seethrough.inference.report import report_character, write_report
 from seethrough.metrics.layers import LayerMetrics, Truth, score_character
 
 SIDE = 24
@@ -25,7 +25,7 @@ def disc(x: int, radius: int, color: tuple[int, int, int]) -> np.ndarray:
     return layer
 
 
-def make_report(path: Path, **options: int) -> None:
+def make_report(path: Path, picture_side: int = 256, **options: int) -> None:
     """Two characters of known truth, of which one has a false layer, and one of unknown truth."""
     nothing = np.zeros((SIDE, SIDE, 4), np.uint8)
     true = {"back hair": disc(12, 10, (90, 40, 10)), "face": disc(13, 6, (250, 220, 200))}
@@ -44,7 +44,7 @@ def make_report(path: Path, **options: int) -> None:
     metrics = LayerMetrics(TAGS, big_tags=["face"])
     metrics.update(scores)
     characters = [
-        ReportedCharacter(
+        report_character(
             name=f"test {index}",
             page=page,
             layers=predicted,
@@ -52,11 +52,19 @@ def make_report(path: Path, **options: int) -> None:
             truth=truth,
             scores=scores,
             psd=f"test {index}.psd",
+            picture_side=picture_side,
         )
         for index in range(2)
     ]
     characters.append(
-        ReportedCharacter(name="own", page=page, layers=predicted, recomposition=recomposition)
+        report_character(
+            name="own",
+            page=page,
+            layers=predicted,
+            recomposition=recomposition,
+            note="No <head> found.",
+            picture_side=picture_side,
+        )
     )
     write_report(
         path,
@@ -129,6 +137,7 @@ def test_numbers_names_and_notes_are_there(report: Path):
     page = Page(report)
     for text in (TITLE, "What <this> is.", "test 0", "false layer", "mean alpha", "steps"):
         assert text in page.text
+    assert page.text.count("No <head> found.") == 1
     assert page.text.count("Neither predicted nor there: tail.") == 2
     assert page.text.count("Not predicted: tail.") == 1
     assert [link["href"] for link in page.all("a")] == ["test 0.psd", "test 1.psd"]
@@ -145,7 +154,7 @@ def test_the_same_arguments_give_the_same_bytes(report: Path, tmp_path: Path):
 
 def test_a_report_without_truth_or_comparison(tmp_path: Path):
     picture = disc(12, 5, (1, 2, 3))
-    character = ReportedCharacter(
+    character = report_character(
         name="own", page=picture, layers={"face": picture}, recomposition=picture
     )
     path = tmp_path / "own.html"

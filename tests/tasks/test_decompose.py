@@ -12,7 +12,7 @@ from psd_tools import PSDImage
 from seethrough.data.tags import TRAINING_TAGS
 from seethrough.engine.files import tree_sha256
 from seethrough.errors import InputError
-from seethrough.inference.composite import DRAWING_ORDER
+from seethrough.inference.composite import drawing_order
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.layerdiff import Decompose, Sampler
 from seethrough.tasks.decompose import decompose_stage
@@ -78,7 +78,7 @@ def test_pages_without_annotation_give_layers_and_no_numbers(
         assert all(picture.shape == (SIDE, SIDE, 4) for picture in found.values())
         document = PSDImage.open(layers / f"{name}.psd")
         assert document.size == (SIDE, SIDE)
-        shown = [tag for tag in DRAWING_ORDER if found[tag][..., 3].any()]
+        shown = [tag for tag in drawing_order(found) if found[tag][..., 3].any()]
         assert shown and [layer.name for layer in document] == shown
     assert sorted(path.stem for path in layers.glob("*.psd")) == sorted(SIZES)
     report = result.artifacts["report"]

@@ -1,0 +1,52 @@
+"""Pictures from anywhere as 8-bit RGBA, whatever their file keeps."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from seethrough.errors import InputError
+
+
+def read_picture(path: str | Path) -> np.ndarray:
+    """Decode a picture of any kind that Pillow reads: (H, W, 4) uint8 straight RGBA.
+
+    Grey, palette, CMYK and 16-bit pictures are converted, one without alpha is opaque, and a
+    camera's orientation (EXIF) is applied. Of an animation the first frame counts.
+
+    Raises InputError if the file is absent, broken, or holds no pixels that have an 8-bit form.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        # Decoding alone checks no checksums: a PNG with a few wrong bytes would pass.
+        Image.open(BytesIO(content)).verify()
+        image = Image.open(BytesIO(content))
+        image.load()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such picture") from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: broken or truncated image: {error}; write or copy it again"
+        ) from error
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        return _from_16_bit(np.asarray(image), path)
+    try:
+        return np.asarray(image.convert("RGBA"))
+    except ValueError as error:
+        raise InputError(
+            f"{path}: pixels of kind {image.mode} have no 8-bit colour: save it as RGB or RGBA"
+        ) from error
+
+
+def _from_16_bit(levels: np.ndarray, path: Path) -> np.ndarray:
+    """Grey of 16 bits as RGBA of 8: Pillow's own conversion would clip it at 255."""
+    if levels.min() < 0 or levels.max() > 65535:
+        raise InputError(
+            f"{path}: grey levels from {levels.min()} to {levels.max()}, beyond 16 bits: save it "
+            "with 8 or 16 bits"
+        )
+    grey = ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
