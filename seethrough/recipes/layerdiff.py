@@ -24,6 +24,7 @@ from seethrough.recipe import (
     change,
     recipe,
 )
+from seethrough.recipes.environment import Environment
 from seethrough.recipes.layer_data import CroppedData, LayerAlpha, LayerData
 from seethrough.recipes.training import AdamW, AnyOptim, Device, Hardware, Schedule, TrainStage
 
@@ -342,6 +343,9 @@ class LayerDiff2DChain(Experiment):
     train_2d: LayerDiff2DTrain = LayerDiff2DTrain()
     """Trains the 2D UNet."""
 
+    environment: Execution[Environment] = Environment()
+    """Data roots and environment variables."""
+
     def rehearsal(self) -> Experiment:
         # The rule names the classes of this file.
         from seethrough.recipes.layerdiff_rehearsal import rehearse_2d
@@ -364,6 +368,9 @@ class LayerDiff3DChain(Experiment):
 
     decompose: Decompose = change(Decompose, unet=Output("train_3d", "unet"))
     """Takes pages apart."""
+
+    environment: Execution[Environment] = Environment()
+    """Data roots and environment variables."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         trained = self.train_3d.objective.prediction_type
