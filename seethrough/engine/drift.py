@@ -1,6 +1,6 @@
 """What a stage's result depends on, and how that differs from what it was made with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import attrs
@@ -45,14 +45,16 @@ def find_inputs(
     earlier: Mapping[str, tuple[Made, StageRecord | None]],
     cache: HashCache,
     before: Made | StageRecord | None,
+    roots: Sequence[str] = (),
 ) -> dict[str, Input]:
     """What a stage reads, by path.
 
-    `earlier` has the stages before it; `before` is what it was made with, if anything.
+    `earlier` has the stages before it; `before` is what it was made with, if anything; `roots`
+    are the data roots.
     """
     return {
         path: _find_input(
-            source, earlier, cache, None if before is None else before.inputs.get(path)
+            source, earlier, cache, None if before is None else before.inputs.get(path), roots
         )
         for path, source in sources(stage)
     }
@@ -63,6 +65,7 @@ def _find_input(
     earlier: Mapping[str, tuple[Made, StageRecord | None]],
     cache: HashCache,
     known: Input | None,
+    roots: Sequence[str],
 ) -> Input:
     if isinstance(source, Hub):
         return Input(str(source), hub_identity(source))
@@ -74,7 +77,7 @@ def _find_input(
         artifact = record.artifacts.get(source.artifact)
         content = None if artifact is None else artifact.sha256
         return Input(str(source), record.fingerprint, content)
-    identity = local_identity(source, cache)
+    identity = local_identity(source, cache, roots)
     if identity is None:
         # That an input is gone says nothing against what was made from it.
         identity = "absent" if known is None else known.identity

@@ -1,5 +1,6 @@
 """Fetches models from the Hugging Face hub, and says why where it can't."""
 
+import os
 from pathlib import Path
 
 from seethrough.engine.files import is_disk_full
@@ -39,32 +40,40 @@ def _explain(source: Hub, error: Exception) -> str:
         return _explain_without_answer(error)
     status, said = answer
     token = get_token() is not None
+    # A token in the environment goes before the one that `hf auth login` keeps.
+    log_in = "set HF_TOKEN to" if os.environ.get("HF_TOKEN") else "`hf auth login` with"
     page = f"{_PAGES}/{source.repo}"
     if isinstance(error, errors.RevisionNotFoundError):
         return (
             f"has no revision {source.revision or 'main'} (HTTP {status}): choose a branch, tag or "
             f"commit of {page}/commits/main"
         )
-    if status == 401 and token and not isinstance(error, errors.RepositoryNotFoundError):
-        return f"is refused, as the token is not valid (HTTP 401{said}): `hf auth login` anew"
     if isinstance(error, errors.GatedRepoError):
         if token:
             return (
                 f"is gated, and the token has no access (HTTP {status}{said}): accept the terms at "
-                f"{page} with the token's account, or `hf auth login` with another"
+                f"{page} with the token's account, {log_in} another"
             )
         return (
             f"is gated, and no token is there (HTTP {status}{said}): accept the terms at {page}, "
             "then `hf auth login`"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
-        who = "the token's account may not read it" if token else "private, and no token is there"
-        advice = "`hf auth login` with one that may" if token else "`hf auth login`"
-        return f"was not found, or {who} (HTTP {status}): check the name at {page}, {advice}"
+        if token:
+            return (
+                f"was not found, or is private and not for the token's account (HTTP {status}): "
+                f"check the name at {page}, {log_in} another"
+            )
+        return (
+            f"was not found, or is private, and no token is there (HTTP {status}): check the name "
+            f"at {page}, `hf auth login`"
+        )
+    if status == 401:
+        return f"is refused, as the token is not valid (HTTP 401{said}): {log_in} another"
     if status == 403:
         return (
             f"is refused to the token (HTTP 403{said}): give it the right to read at "
-            f"{_PAGES}/settings/tokens, or `hf auth login` with another"
+            f"{_PAGES}/settings/tokens, {log_in} another"
         )
     return f"can't be fetched: {constants.ENDPOINT} answers HTTP {status}{said}: try again later"
 

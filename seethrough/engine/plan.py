@@ -1,17 +1,26 @@
 """What a run would do: each stage's state, machine and memory. Imports no torch."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import attrs
 
 from seethrough.engine.drift import Drift, find_drift, find_inputs, make_identity
+from seethrough.engine.environment import environment_of, settings
 from seethrough.engine.memory import memory_lines
 from seethrough.engine.record import Made, StageRecord, read_record, read_started
-from seethrough.engine.sources import HashCache, sources
-from seethrough.recipe import Local, Output, Stage
+from seethrough.engine.sources import (
+    HashCache,
+    absent_local,
+    find_local,
+    hidden_notes,
+    is_commit,
+    sources,
+)
+from seethrough.recipe import Hub, Local, Output, Source, Stage
 from seethrough.recipe.load import Resolved
-from seethrough.recipes.training import TrainStage
+from seethrough.recipes.environment import Environment
+from seethrough.recipes.training import DeepSpeed, TrainStage
 
 
 @attrs.frozen
@@ -55,6 +64,7 @@ class Plan:
     name: str
     folder: Path
     stages: tuple[StagePlan, ...]
+    environment: Environment
     rehearsal: bool
 
     def text(self, memory: bool = False) -> str:
@@ -65,11 +75,13 @@ class Plan:
                 "rehearsal: CPU-sized twin; pretrained bases are replaced with small ones "
                 "that its own stages make"
             )
+        lines.append(f"data roots: {', '.join(self.environment.data_roots) or 'none'}")
+        lines.extend(f"environment: {setting}" for setting in settings(self.environment))
         outputs: dict[Output, Path] = {}
         for plan in self.stages:
             outputs.update(plan.outputs())
             lines.append(f"\n{plan.name}  [{plan.state}]  {_first_line(plan.stage)}")
-            lines.extend(f"  {line}" for line in _stage_lines(plan))
+            lines.extend(f"  {line}" for line in _stage_lines(plan, self.environment.data_roots))
             if memory and isinstance(plan.stage, TrainStage):
                 lines.extend(f"  {line}" for line in memory_lines(plan.stage, outputs))
         return "\n".join(lines)
@@ -82,6 +94,8 @@ def make_plan(resolved: Resolved, runs: Path, redo: Collection[str] = ()) -> Pla
     can't be read.
     """
     folder = runs / resolved.name
+    environment = environment_of(resolved.experiment)
+    roots = environment.data_roots
     cache = HashCache(runs)
     plans: list[StagePlan] = []
     for name, stage in resolved.stages.items():
@@ -93,10 +107,11 @@ def make_plan(resolved: Resolved, runs: Path, redo: Collection[str] = ()) -> Pla
             started = read_started(directory) if checkpoint and record is None else None
         before = record or started
         earlier = {plan.name: (plan.made, plan.record) for plan in plans}
-        made = make_identity(stage, find_inputs(stage, earlier, cache, before), started)
+        made = make_identity(stage, find_inputs(stage, earlier, cache, before, roots), started)
         drift = () if before is None else find_drift(before, made)
         plans.append(StagePlan(name, stage, directory, made, record, started, drift, checkpoint))
-    return Plan(resolved.name, folder, tuple(plans), resolved.name.endswith("-rehearsal"))
+    rehearsal = resolved.name.endswith("-rehearsal")
+    return Plan(resolved.name, folder, tuple(plans), environment, rehearsal)
 
 
 def _newest_checkpoint(directory: Path) -> str | None:
@@ -108,11 +123,12 @@ def _first_line(stage: Stage) -> str:
     return (type(stage).__doc__ or "").strip().splitlines()[0]
 
 
-def _stage_lines(plan: StagePlan) -> Iterator[str]:
+def _stage_lines(plan: StagePlan, roots: Sequence[str]) -> Iterator[str]:
     stage = plan.stage
     for path, source in sources(stage):
-        missing = isinstance(source, Local) and not Path(source.path).exists()
-        yield f"{path} = {source}" + ("   MISSING" if missing else "")
+        note = _source_note(plan, path, source, roots)
+        yield f"{path} = {source}" + (f"   {note}" if note else "")
+    yield from hidden_notes(stage, roots)
     if isinstance(stage, TrainStage):
         hardware = stage.hardware
         yield (
@@ -121,23 +137,52 @@ def _stage_lines(plan: StagePlan) -> Iterator[str]:
             f"accumulation {stage.accumulation}; {hardware.device}, {stage.optim.precision}, "
             f"{type(stage.optim).__name__} lr {stage.optim.lr:g}"
         )
+        yield f"distribution: {_distribution(stage.deepspeed)}"
     if plan.state == "resumes":
         yield f"resumes from {plan.checkpoint}"
     for drift in plan.drift:
         yield f"drift: {drift}"
 
 
+def _source_note(plan: StagePlan, path: str, source: Source, roots: Sequence[str]) -> str | None:
+    if isinstance(source, Local):
+        found = find_local(source, roots)
+        if not found:
+            return "MISSING"
+        return None if found[0] == Path(source.path) else f"at {found[0]}"
+    made = None if plan.record is None else plan.record.inputs.get(path)
+    if not isinstance(source, Hub) or made is None or made.content is None:
+        return None
+    follows = "" if is_commit(source) else f"; the recipe follows {source.revision or 'main'}"
+    return f"made from commit {made.content[:12]}{follows}"
+
+
+def _distribution(deepspeed: DeepSpeed) -> str:
+    if deepspeed.zero_stage == 0:
+        return "plain data parallel"
+    spread = ("optimizer state", "gradients", "weights")[: deepspeed.zero_stage]
+    offloaded = {
+        "optimizer state": deepspeed.offload_optimizer,
+        "weights": deepspeed.offload_parameters,
+    }
+    places = [
+        f"; {what} offloaded to {place}" for what, place in offloaded.items() if place is not None
+    ]
+    return f"ZeRO-{deepspeed.zero_stage}, which spreads {', '.join(spread)}{''.join(places)}"
+
+
 def missing_inputs(plan: Plan, chosen: Collection[str]) -> list[str]:
     """Inputs that a run of the chosen stages would not find, by field path."""
     stages = {stage.name: stage for stage in plan.stages}
+    roots = plan.environment.data_roots
     missing: list[str] = []
     for name in chosen:
         if stages[name].record is not None:
             continue
         for path, source in sources(stages[name].stage):
             reason = None
-            if isinstance(source, Local) and not Path(source.path).exists():
-                reason = f"{source.path} does not exist (from {Path.cwd()})"
+            if isinstance(source, Local) and not find_local(source, roots):
+                reason = absent_local(source, roots)
             elif isinstance(source, Output):
                 reason = _no_output(stages[source.stage], source, chosen)
             if reason is not None:

@@ -74,6 +74,8 @@ class StageRecord:
     git: dict[str, Any]
     versions: dict[str, str]
     seconds: float
+    environment: dict[str, str] = attrs.field(factory=dict)
+    """The experiment's `environment` likewise: data roots and variables."""
     adopted: bool = False
     accepted: dict[str, list[str]] = attrs.field(factory=dict)
 

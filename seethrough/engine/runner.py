@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from seethrough.engine.drift import execution_values
+from seethrough.engine.environment import apply, environment_of
 from seethrough.engine.files import remove_tree, tree_sha256
 from seethrough.engine.launch import launch_stage
 from seethrough.engine.plan import Plan, StagePlan, drift_message, make_plan, missing_inputs
@@ -18,8 +19,9 @@ from seethrough.engine.record import (
     write_record,
     write_started,
 )
+from seethrough.engine.sources import hidden_notes
 from seethrough.errors import InputError
-from seethrough.recipe import Output
+from seethrough.recipe import Output, flatten, show_value
 from seethrough.recipe.errors import nearest
 from seethrough.recipe.load import Resolved
 from seethrough.recipes.training import TrainStage
@@ -55,6 +57,9 @@ def run(
     Under an outer launcher every process calls this: the main one alone plans, prints and writes.
     """
     choice = _choose(list(resolved.stages), only, from_stage, redo, accept)
+    for setting in apply(environment_of(resolved.experiment)):
+        if rank() == 0:
+            print(f"environment: {setting}", flush=True)
     if world() > 1:
         _join(resolved, choice)
     everywhere(lambda: _check(resolved, runs, choice))
@@ -133,6 +138,8 @@ def _prepare(
     missing = missing_inputs(plan, [name])
     if missing:
         raise InputError("\n".join(missing))
+    for note in hidden_notes(stage.stage, plan.environment.data_roots):
+        print(f"{name}: {note}", flush=True)
     _clear(stage, redo=name in redo)
     write_started(stage.directory, stage.made)
     return stage, _outputs(plan)
@@ -163,6 +170,7 @@ def _run_stage(resolved: Resolved, plan: StagePlan, outputs: dict[Output, Path])
         stage=resolved.stages[plan.name],
         directory=plan.directory,
         outputs=outputs,
+        data_roots=environment_of(resolved.experiment).data_roots,
     )
     finished = launch_stage(work, resolved.file)
     if finished is not None:
@@ -184,6 +192,10 @@ def _record(
         fingerprint=plan.made.fingerprint,
         config=plan.made.config,
         execution=execution_values(plan.stage),
+        environment={
+            path: show_value(value)
+            for path, value in flatten(environment_of(resolved.experiment)).items()
+        },
         inputs={
             path: attrs.evolve(given, content=finished.commits.get(given.source, given.content))
             for path, given in plan.made.inputs.items()

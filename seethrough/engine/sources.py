@@ -1,6 +1,7 @@
 """Turns the sources that stages name into local paths, and into identities for fingerprints."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -65,6 +66,16 @@ def absent_local(source: Local, roots: Sequence[str]) -> str:
     return f"{source.path} does not exist ({looked_in((Path(), *roots))})"
 
 
+def hidden_notes(stage: Stage, roots: Sequence[str]) -> Iterator[str]:
+    """A line for each local input that lies in several places, of which the first is taken."""
+    for path, source in sources(stage):
+        if isinstance(source, Local):
+            taken, *hidden = find_local(source, roots) or [None]
+            if hidden:
+                others = ", ".join(map(str, hidden))
+                yield f"{path}: {source} is taken from {taken}, not from {others}"
+
+
 def local_identity(source: Local, cache: HashCache, roots: Sequence[str] = ()) -> str | None:
     """Identity of a local input: of a sample list its entries, else the bytes; None if absent."""
     found = find_local(source, roots)
@@ -79,6 +90,11 @@ def local_identity(source: Local, cache: HashCache, roots: Sequence[str] = ()) -
 def hub_identity(source: Hub) -> str:
     """Identity of a hub repository: its revision."""
     return f"{source.repo}@{source.revision or 'main'}"
+
+
+def is_commit(source: Hub) -> bool:
+    """Whether the revision names one commit for all time, not a branch or a tag."""
+    return re.fullmatch("[0-9a-f]{40}", source.revision or "") is not None
 
 
 def snapshot_commit(path: Path) -> str | None:

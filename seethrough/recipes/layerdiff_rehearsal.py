@@ -6,8 +6,9 @@ transparent VAE, and an SDXL-shaped base.
 
 from typing import TypeVar
 
-from seethrough.recipe import Experiment, Output, Source, change, evolve, recipe
+from seethrough.recipe import Execution, Experiment, Output, Source, change, evolve, recipe
 from seethrough.recipes.characters import Characters
+from seethrough.recipes.environment import Environment
 from seethrough.recipes.layerdiff import (
     Decompose,
     Inflate,
@@ -94,6 +95,9 @@ class StandIns(Experiment):
     base: SmallBase = SmallBase()
     """Makes the rest of a base around them."""
 
+    environment: Execution[Environment] = Environment()
+    """Data roots and environment variables."""
+
 
 @recipe
 class LayerDiff2DRehearsal(StandIns):
@@ -119,7 +123,7 @@ class LayerDiff3DRehearsal(LayerDiff2DRehearsal):
 
 def rehearse_2d(chain: LayerDiff2DChain) -> LayerDiff2DRehearsal:
     """The rule for 2D training alone."""
-    return LayerDiff2DRehearsal(train_2d=_shrink_2d(chain.train_2d))
+    return LayerDiff2DRehearsal(train_2d=_shrink_2d(chain.train_2d), environment=chain.environment)
 
 
 def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
@@ -134,6 +138,7 @@ def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
         ),
     )
     return LayerDiff3DRehearsal(
+        environment=chain.environment,
         train_2d=_shrink_2d(chain.train_2d),
         inflate=evolve(chain.inflate, unet=Output("train_2d", "unet")),
         train_3d=_shrink(train_3d, steps=200, batch=6, lr_factor=1.25),

@@ -53,6 +53,29 @@ def test_entries_lie_beside_the_list_first_and_in_the_working_directory_second(
     assert read_sample_list(source) == [beside, Path("work only.png")]
 
 
+def test_entries_lie_in_the_data_roots_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After the list's folder, in the order of the roots, before the working directory."""
+    names = ("beside.png", "first.png", "second.png", "work.png")
+    folders = ("lists", "one", "two", "work")
+    for index, folder in enumerate(folders):
+        touch(tmp_path / folder, *names[: index + 1])
+    monkeypatch.chdir(tmp_path / "work")
+    source = tmp_path / "lists" / "list.txt"
+    source.write_text("\n".join(names))
+    roots = ("../one", tmp_path / "two")
+    found = read_sample_list(source, roots)
+    assert [page.resolve().parent.name for page in found] == list(folders)
+    assert read_sources([(source, 1)], roots) == found
+    (tmp_path / "two/second.png").unlink()
+    (tmp_path / "work/second.png").unlink()
+    with pytest.raises(InputError) as caught:
+        read_sample_list(source, roots)
+    assert str(caught.value) == (
+        f"{source}, line 3: no such file: second.png (looked in {tmp_path}/lists, in ../one, in "
+        f"{tmp_path}/two and in the working directory {tmp_path}/work)"
+    )
+
+
 def test_rate_repeats_a_source(tmp_path: Path):
     """Number 27 of the parity tests: rate 2 and one path make two equal entries."""
     a, b, c = touch(tmp_path, "a.png", "b.png", "c.png")

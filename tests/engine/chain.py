@@ -13,6 +13,7 @@ from seethrough.recipe import (
     change,
     recipe,
 )
+from seethrough.recipes.environment import Environment
 from seethrough.recipes.training import (
     AdamW,
     AnyOptim,
@@ -113,3 +114,6 @@ class Chain(Experiment):
 
     total: Total = Total()
     """What is made of it."""
+
+    environment: Execution[Environment] = Environment()
+    """Data roots and variables."""

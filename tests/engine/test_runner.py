@@ -167,12 +167,13 @@ def test_the_record(runs: Path) -> None:
     made = record(runs, "train")
     assert made.keys() == {
         "schema", "stage", "experiment", "fingerprint", "config", "execution", "inputs",
-        "artifacts", "metrics", "git", "versions", "seconds", "adopted", "accepted",
+        "artifacts", "metrics", "git", "versions", "seconds", "environment", "adopted", "accepted",
     }  # fmt: skip
     assert (made["schema"], made["stage"], made["experiment"]) == (1, "train", "chain")
     assert made["config"]["optim.lr"] == "0.01" and made["execution"]["hardware.threads"] == "1"
     assert not made["config"].keys() & made["execution"].keys()
     rows = record(runs, "rows")
+    assert made["environment"]["data_roots"] == "(workspace/datasets,)"
     assert made["inputs"] == {
         "data.sources.0.0": {
             "source": "stage:rows/rows",
@@ -229,7 +230,7 @@ def test_wrong_names_and_missing_inputs(runs: Path, tmp_path: Path) -> None:
     assert "total.weights: stage:train/weights is not made yet: run train first" in message
     absent = chain(runs, ("rows.scale", "file:nowhere/number"))
     message = refusal(absent, new)
-    assert "rows.scale: nowhere/number does not exist (from " in message
+    assert "rows.scale: nowhere/number does not exist (looked in the working directory " in message
     (runs / "chain/train/weights.safetensors").unlink()
     message = refusal(chain(runs), runs, only="total", redo="total")
     assert "stage:train/weights is gone from" in message and "--redo=train" in message
