@@ -78,9 +78,13 @@ def unpremultiply(weighted: np.ndarray) -> np.ndarray:
     return result
 
 
-def argb_planes(rgba: np.ndarray) -> np.ndarray:
-    """Put alpha first and channels apart: (h, w, 4) uint8 RGBA -> (4, h, w) uint8 ARGB."""
-    planes = np.empty((4, *rgba.shape[:2]), np.uint8)
+def argb_planes(rgba: np.ndarray, planes: np.ndarray | None = None) -> np.ndarray:
+    """Put alpha first and channels apart: (h, w, 4) uint8 RGBA -> (4, h, w) uint8 ARGB.
+
+    `planes` is where to put it, if not in a new array.
+    """
+    if planes is None:
+        planes = np.empty((4, *rgba.shape[:2]), np.uint8)
     cv2.mixChannels([rgba], [planes[i] for i in range(4)], [3, 0, 0, 1, 1, 2, 2, 3])
     return planes
 
@@ -102,19 +106,35 @@ def fit_layer(layer: np.ndarray, at: Box, box: Box, side: int, flip: bool) -> np
     Colour is weighed by alpha while it is resized: a transparent pixel has no colour of its own,
     and its black would darken the rim of the layer.
     """
+    fitted, rows, columns = _fit(layer, at, box, side, flip)
+    result = np.zeros((side, side, 4), np.uint8)
+    result[rows, columns] = fitted
+    return result
+
+
+def fit_layer_planes(layer: np.ndarray, at: Box, box: Box, side: int, flip: bool) -> np.ndarray:
+    """Cut a layer as `fit_layer`, into planes: (4, side, side) uint8 ARGB."""
+    fitted, rows, columns = _fit(layer, at, box, side, flip)
+    planes = np.zeros((4, side, side), np.uint8)
+    if fitted.size:  # OpenCV takes no empty arrays
+        argb_planes(fitted, planes[:, rows, columns])
+    return planes
+
+
+def _fit(
+    layer: np.ndarray, at: Box, box: Box, side: int, flip: bool
+) -> tuple[np.ndarray, slice, slice]:
+    """The part of a fitted layer that isn't empty, and its rows and columns."""
     part, x, y = _cut(layer, at, box, flip)
+    if not part.size:
+        return part[:0, :0], slice(0), slice(0)
+    height, width = part.shape[:2]
     square = _square(box)
     if square == side:
-        return _on_square(part, x, y, square)
-    result = np.zeros((side, side, 4), np.uint8)
-    if part.size:
-        weighted = resize(_on_square(premultiply(part), x, y, square), side)
-        rows, columns = (
-            _reach(first, length, side / square)
-            for first, length in zip((y, x), part.shape[:2], strict=True)
-        )
-        result[rows, columns] = unpremultiply(weighted[rows, columns])
-    return result
+        return part, slice(y, y + height), slice(x, x + width)
+    weighted = resize(_on_square(premultiply(part), x, y, square), side)
+    rows, columns = _reach(y, height, side / square), _reach(x, width, side / square)
+    return unpremultiply(weighted[rows, columns]), rows, columns
 
 
 def _cut(image: np.ndarray, at: Box, box: Box, flip: bool) -> tuple[np.ndarray, int, int]:
@@ -124,9 +144,8 @@ def _cut(image: np.ndarray, at: Box, box: Box, flip: bool) -> tuple[np.ndarray, 
     """
     width, height = box[2] - box[0], box[3] - box[1]
     x1, y1, x2, y2 = max(at[0], box[0]), max(at[1], box[1]), min(at[2], box[2]), min(at[3], box[3])
-    # Nothing of an image beside the box is in it.
-    x2, y2 = max(x1, x2), max(y1, y2)
-    part = image[y1 - at[1] : y2 - at[1], x1 - at[0] : x2 - at[0]]
+    # An image beside the box has no part in it.
+    part = image[y1 - at[1] : max(y1, y2) - at[1], x1 - at[0] : max(x1, x2) - at[0]]
     left = x1 - box[0]
     if flip and part.size:
         part, left = cv2.flip(part, 1).reshape(part.shape), box[2] - x2

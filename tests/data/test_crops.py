@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from seethrough.data.crops import (
     alpha_box,
+    argb_planes,
     enlarge,
     fit_layer,
+    fit_layer_planes,
     fit_page,
     premultiply,
     resize,
@@ -188,3 +190,14 @@ def test_growing_is_bilinear_and_shrinking_by_area():
     assert resize(row, 4)[0, :, 0].tolist() == [0, 25, 75, 100]
     stripes = np.array([0, 0, 0, 255] * 2, np.uint8)[None, :, None].repeat(8, 0).repeat(4, 2)
     assert (resize(stripes, 2)[..., 0] == 64).all()
+
+
+@settings(deadline=None)
+@given(canvas_and_boxes(2), st.integers(1, 50), st.booleans())
+def test_planes_hold_the_same_with_alpha_first(data, side: int, flip: bool):
+    _, _, [at, box] = data
+    layer = picture(6, at[3] - at[1], at[2] - at[0])
+    planes = fit_layer_planes(layer, at, box, side, flip)
+    rgba = fit_layer(layer, at, box, side, flip)
+    assert np.array_equal(planes, rgba.transpose(2, 0, 1)[[3, 0, 1, 2]])
+    assert np.array_equal(argb_planes(rgba), planes)
