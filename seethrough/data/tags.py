@@ -27,6 +27,12 @@ TAGS_V2 = (
 )
 """The 19 tags of the first published models."""
 
+V2_PARTS = {
+    "hair": ("back hair", "front hair"),
+    "eyes": ("eyewhite", "irides", "eyelash", "eyebrow"),
+}
+"""The V2 tags that V3 splits, with their parts from back to front."""
+
 TAGS_V3 = (
     "front hair",
     "back hair",

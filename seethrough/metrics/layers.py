@@ -67,7 +67,7 @@ def load_truth(sample: Sample, tags: Sequence[str], resolution: int) -> Truth:
     page = sample.page()
     whole = (0, 0, page.shape[1], page.shape[0])
     boxes = {tag: sample.boxes[tag] for tag in tags if tag in sample.boxes}
-    masks = sample.masks()
+    masks = sample.masks(list(boxes))
     return Truth(
         page=fit_page(page, whole, resolution, flip=False),
         layers={

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from seethrough.data.layout import Sample
+from seethrough.data.merged import merged
 from seethrough.data.tags import HEAD
 from seethrough.inference.ceiling import reconstruct_layers
 from seethrough.inference.composite import Image8, drawing_order, flatten
@@ -35,7 +36,10 @@ class Comparison:
         big_tags: Sequence[str],
         known: Sequence[Sample] | None,
     ) -> None:
-        """`known` are the training characters of the baselines; None leaves these out."""
+        """`known` are the training characters of the baselines; None leaves these out.
+
+        All samples are as stored; V2's tags are made from their parts here.
+        """
         self.tags = models.flow.tags
         self.resolution = options.resolution
         self.difference = 0.0
@@ -43,13 +47,15 @@ class Comparison:
         self._others: dict[str, Predict] = {}
         if known is not None:
             self._others |= _baselines(known, (*self.tags, HEAD), options.resolution)
-        self._others[CEILING] = lambda sample, _: reconstruct_layers(models, sample, options)
+        self._others[CEILING] = lambda sample, _: reconstruct_layers(
+            models, merged(sample), options
+        )
         big_tags = [tag for tag in big_tags if tag in self.tags]
         self._metrics = {name: LayerMetrics(self.tags, big_tags) for name in (CHAIN, *self._others)}
 
     def truth(self, sample: Sample) -> Truth:
         """The true layers of a page, on its canvas."""
-        return load_truth(sample, (*self.tags, HEAD), self.resolution)
+        return load_truth(merged(sample), (*self.tags, HEAD), self.resolution)
 
     def add(self, sample: Sample, truth: Truth, layers: Layers) -> CharacterScores:
         """Measure a page's predicted layers, and let all others predict it; returns its scores."""
@@ -73,12 +79,12 @@ class Comparison:
 def _baselines(
     known: Sequence[Sample], tags: tuple[str, ...], resolution: int
 ) -> dict[str, Predict]:
-    truths = (load_truth(sample, tags, resolution) for sample in known)
+    truths = (load_truth(merged(sample), tags, resolution) for sample in known)
     mean = mean_layers((truth.layers for truth in truths), tags)
     nearest = NearestCharacter(load_truth(sample, (), resolution).page for sample in known)
     return {
         MEAN: lambda sample, truth: mean,
         NEAREST: lambda sample, truth: (
-            load_truth(known[nearest.index(truth.page)], tags, resolution).layers
+            load_truth(merged(known[nearest.index(truth.page)]), tags, resolution).layers
         ),
     }

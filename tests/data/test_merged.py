@@ -1,0 +1,62 @@
+"""V2's layers made from V3's."""
+
+from pathlib import Path
+
+import numpy as np
+
+from seethrough.data.layout import read_sample
+from seethrough.data.merged import merged
+from tests.samples import write_sample
+
+BOXES = {
+    "back hair": (4, 2, 30, 30),
+    "front hair": (10, 6, 36, 20),
+    "eyewhite": (12, 12, 20, 18),
+    "face": (8, 8, 28, 28),
+}
+
+
+def test_hair_and_eyes_are_drawn_from_their_parts(tmp_path: Path) -> None:
+    stored = read_sample(write_sample(tmp_path, "page", tags=BOXES))
+    sample = merged(stored)
+    assert set(sample.boxes) == {*BOXES, "hair", "eyes"}
+    assert sample.boxes["hair"] == (4, 2, 36, 30) and sample.boxes["eyes"] == BOXES["eyewhite"]
+    # One part is the layer; others stay as they are.
+    assert np.array_equal(sample.layer("eyes"), visible_colour(stored.layer("eyewhite")))
+    assert np.array_equal(sample.layer("face"), stored.layer("face"))
+    hair = sample.layer("hair") / 255
+    back, front = np.zeros((2, 28, 32, 4))
+    back[:, :26], front[4:18, 6:] = (
+        stored.layer("back hair") / 255,
+        stored.layer("front hair") / 255,
+    )
+    alpha = front[..., 3:] + back[..., 3:] * (1 - front[..., 3:])
+    colour = front[..., :3] * front[..., 3:] + back[..., :3] * back[..., 3:] * (1 - front[..., 3:])
+    assert np.abs(hair[..., 3:] - alpha).max() <= 1 / 255
+    assert np.abs(hair[..., :3] * hair[..., 3:] - colour).max() <= 1 / 255
+
+
+def test_a_merged_layer_is_seen_where_a_part_is(tmp_path: Path) -> None:
+    stored = read_sample(write_sample(tmp_path, "page", tags=BOXES))
+    masks, own = merged(stored).masks(["hair", "face"]), stored.masks()
+    assert set(masks) == {"hair", "face"}
+    assert np.array_equal(masks["hair"], own["back hair"] | own["front hair"])
+    assert np.array_equal(masks["face"], own["face"])
+
+
+def test_its_bytes_are_those_on_disk(tmp_path: Path) -> None:
+    stored = read_sample(write_sample(tmp_path, "page", tags=BOXES))
+    assert merged(stored).bytes_hash() == stored.bytes_hash()
+
+
+def test_a_sample_without_parts_or_with_the_layer_itself_stays_as_it_is(tmp_path: Path) -> None:
+    plain = read_sample(write_sample(tmp_path, "plain", tags=("face", "hair")))
+    assert merged(plain) is plain
+    own = {"hair": (0, 0, 20, 20), "front hair": (2, 2, 20, 20)}
+    stored = read_sample(write_sample(tmp_path, "own", tags=own))
+    assert merged(stored) is stored
+
+
+def visible_colour(layer: np.ndarray) -> np.ndarray:
+    """The layer, black where it is transparent."""
+    return np.where(layer[..., 3:] > 0, layer, 0).astype(np.uint8)
