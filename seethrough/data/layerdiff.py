@@ -29,6 +29,7 @@ from seethrough.data.items import (
     PageAlpha,
 )
 from seethrough.data.layout import LayerAlpha, Sample, check_tag, read_sample
+from seethrough.data.merged import merged
 from seethrough.data.sample_list import read_sources
 from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.errors import InputError
@@ -74,8 +75,8 @@ class LayerDataset(Dataset[dict[str, Any]], ABC):
         return self._pages[row]
 
     def sample(self, row: int) -> Sample:
-        """Read the annotation of a row."""
-        return read_sample(self._pages[row], self.layer_alpha)
+        """Read the annotation of a row; it has V2's layers too."""
+        return merged(read_sample(self._pages[row], self.layer_alpha))
 
     @abstractmethod
     def item(self, draw: Draw) -> Item:
