@@ -47,7 +47,7 @@ def find_inputs(
     before: Made | StageRecord | None,
     roots: Sequence[str] = (),
 ) -> dict[str, Input]:
-    """What a stage reads, by path.
+    """What a stage's result is made from, by path.
 
     `earlier` has the stages before it; `before` is what it was made with, if anything; `roots`
     are the data roots.
@@ -56,7 +56,7 @@ def find_inputs(
         path: _find_input(
             source, earlier, cache, None if before is None else before.inputs.get(path), roots
         )
-        for path, source in sources(stage)
+        for path, source in sources(stage, identity=True)
     }
 
 

@@ -290,9 +290,10 @@ class TrainingRun:
         if self.accelerator.is_main_process:
             with self._shown_weights(), torch.no_grad():
                 values = self.task.validate(self.network)
+            values = {f"validation/{name}": value for name, value in values.items()}
             self.metrics.update(values)
             if values:
-                log.numbers(self.step, {f"validation/{key}": v for key, v in values.items()})
+                log.numbers(self.step, values)
         self.accelerator.wait_for_everyone()
 
     def _pictures(self, log: RunLog) -> None:

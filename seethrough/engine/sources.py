@@ -37,9 +37,9 @@ class HashCache:
         return self.known[key]
 
 
-def sources(stage: Stage) -> Iterator[tuple[str, Source]]:
-    """Every source that a stage names, with its path."""
-    for path, value in flatten(stage).items():
+def sources(stage: Stage, identity: bool = False) -> Iterator[tuple[str, Source]]:
+    """Every source that a stage names, with its path; `identity` leaves `Execution` fields out."""
+    for path, value in flatten(stage, identity=identity).items():
         yield from _sources_in(path, value)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 from seethrough.data.tags import TRAINING_TAGS
-from seethrough.recipe import Fraction, PositiveInt, recipe
-from seethrough.recipes.training import Data
+from seethrough.recipe import Execution, Fraction, PositiveInt, Source, recipe
+from seethrough.recipes.training import Data, Schedule
 
 HEAD_SIZE_GROUP = (*TRAINING_TAGS[:14], "neck", "neckwear")
 BODY_SIZE_GROUP = (
@@ -35,6 +35,9 @@ class CroppedData(Data):
     """How the colour of stored layers relates to alpha where a sample's annotation doesn't say:
     the published renderer writes it premultiplied."""
 
+    validation: Execution[Source | None] = None
+    """Sample list of held-out samples, which schedule.validate_every measures."""
+
     def check(self) -> Iterator[tuple[str, str]]:
         if self.target_size % 32:
             yield "target_size", f"{self.target_size} is no multiple of 32"
@@ -56,3 +59,11 @@ class LayerData(CroppedData):
 
     load_objects: bool = True
     """Whether the tag 'objects' is trained."""
+
+
+def check_validation(schedule: Schedule, data: CroppedData) -> Iterator[tuple[str, str]]:
+    """Whether held-out samples and the steps at which they are measured go together."""
+    if schedule.validate_every is not None and data.validation is None:
+        yield "schedule.validate_every", "needs held-out samples: give their list, data.validation"
+    if schedule.validate_every is None and data.validation is not None:
+        yield "data.validation", "nothing measures them: set schedule.validate_every"

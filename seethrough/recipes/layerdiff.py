@@ -25,7 +25,12 @@ from seethrough.recipe import (
     recipe,
 )
 from seethrough.recipes.environment import Environment
-from seethrough.recipes.layer_data import CroppedData, LayerAlpha, LayerData
+from seethrough.recipes.layer_data import (
+    CroppedData,
+    LayerAlpha,
+    LayerData,
+    check_validation,
+)
 from seethrough.recipes.training import AdamW, AnyOptim, Device, Hardware, Schedule, TrainStage
 
 SDXL_PARAMETERS = 2_567_475_204
@@ -144,6 +149,10 @@ class LayerDiff2DTrain(TrainStage):
     )
     """8 H200."""
 
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        yield from check_validation(self.schedule, self.data)
+
     @property
     def network(self) -> Source:
         return self.model.unet or self.model.base
@@ -246,6 +255,10 @@ class LayerDiff3DTrain(TrainStage):
         Hardware, processes=8, micro_batch=1, gradient_checkpointing=True, device_memory_gib=141.0
     )
     """8 H200."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        yield from check_validation(self.schedule, self.data)
 
     @property
     def network(self) -> Source:

@@ -178,6 +178,7 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
         data=evolve(
             stage.data,
             sources=((TRAIN_LIST, 1),),
+            validation=None if stage.data.validation is None else TEST_LIST,
             global_batch=batch,
             target_size=SIDE,
             crop_to="character",

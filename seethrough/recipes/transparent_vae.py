@@ -1,5 +1,6 @@
 """Training of the autoencoder that carries transparency."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from seethrough.recipe import (
@@ -11,7 +12,7 @@ from seethrough.recipe import (
     change,
     recipe,
 )
-from seethrough.recipes.layer_data import LayerData
+from seethrough.recipes.layer_data import LayerData, check_validation
 from seethrough.recipes.training import Schedule, TrainStage
 
 
@@ -110,3 +111,7 @@ class TransparentVaeTrain(TrainStage):
 
     schedule: Schedule = change(Schedule, lr_schedule="cosine")
     """Length and learning rate."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        yield from check_validation(self.schedule, self.data)

@@ -1,11 +1,21 @@
 """Datasets of layered characters as the sections of a recipe describe them."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.recipe import evolve
 from seethrough.recipes.layer_data import CroppedData, LayerData
 from seethrough.recipes.layerdiff import LayerDiff3DData
 from seethrough.tasks.task import StageContext
+
+DataT = TypeVar("DataT", bound=CroppedData)
+
+
+def held_out(data: DataT) -> DataT | None:
+    """The same data over its held-out samples, as they are: neither mirrored nor padded."""
+    if data.validation is None:
+        return None
+    return evolve(data, sources=((data.validation, 1),), random_flip=0.0, random_pad=0.0)
 
 
 def layer_dataset(data: LayerData, context: StageContext) -> LayerDiff2DDataset:

@@ -1,5 +1,6 @@
 """The diffusion objective: timesteps, noise, targets and weights, all from the samples' draws."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from torch import Tensor
 
 from seethrough.data.draws import Draw
 from seethrough.recipes.layerdiff import Objective
+from seethrough.tasks.task import Parts
+
+QUARTERS = 4
+"""Ranges of equal length that the timesteps are divided into for the log."""
 
 
 class Diffusion:
@@ -28,8 +33,8 @@ class Diffusion:
             beta_end=config["beta_end"],
             prediction_type=objective.prediction_type,
         )
-        count = int(self.scheduler.config["num_train_timesteps"])
-        self.cumulative = np.cumsum(timestep_weights(objective, count))
+        self.count = int(self.scheduler.config["num_train_timesteps"])
+        self.cumulative = np.cumsum(timestep_weights(objective, self.count))
 
     def timesteps(self, draws: Sequence[Draw], device: torch.device) -> Tensor:
         """One timestep a sample, (B,) int64."""
@@ -67,6 +72,26 @@ class Diffusion:
         error = F.mse_loss(prediction.float(), target.float(), reduction="none").mean((-3, -2, -1))
         weights = self.weights(timesteps)
         return error * weights.view(-1, *(1 for _ in error.shape[1:]))
+
+    def quarters(self, errors: Tensor, counts: Tensor, timesteps: Tensor) -> Parts:
+        """The loss by quarter of the timesteps, named t000-249 and so on.
+
+        `errors` (B,) are the weighted terms of each sample, `counts` (B,) how many it has.
+        """
+        starts = [-(-quarter * self.count // QUARTERS) for quarter in range(QUARTERS + 1)]
+        digits = len(str(self.count - 1))
+        names = [
+            f"t{start:0{digits}}-{end - 1:0{digits}}" for start, end in itertools.pairwise(starts)
+        ]
+        # Sums without indices that the host would have to wait for.
+        quarter = timesteps * QUARTERS // self.count
+        inside = quarter == torch.arange(QUARTERS, device=timesteps.device)[:, None]
+        sums = (errors.detach() * inside).sum(1)
+        return Parts(tuple(names), sums.float(), (counts * inside).sum(1).float())
+
+    def even_timesteps(self, count: int) -> list[int]:
+        """`count` timesteps in rising order, spread evenly over their range."""
+        return [(2 * place + 1) * self.count // (2 * count) for place in range(count)]
 
     def weights(self, timesteps: Tensor) -> Tensor:
         """Min-SNR weight of each sample, (B,) float32."""

@@ -3,9 +3,10 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
@@ -14,6 +15,7 @@ from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.models.checkpoints import open_base
 from seethrough.models.text_table import TextTable, encode_captions
 from seethrough.recipes.layerdiff import LayerDiff2DTrain, LayerDiff3DTrain
+from seethrough.tasks.datasets import held_out
 from seethrough.tasks.diffusion import Diffusion, with_probability
 from seethrough.tasks.latents import (
     LatentEncoder,
@@ -23,12 +25,15 @@ from seethrough.tasks.latents import (
     load_transparent_vae,
     load_vae,
 )
-from seethrough.tasks.task import Batch, StageContext, Task
+from seethrough.tasks.task import Batch, Loss, Parts, StageContext, Task
 
 LayerDiffStageT = TypeVar("LayerDiffStageT", LayerDiff2DTrain, LayerDiff3DTrain)
 
 PICTURE_STEPS = 25
 """Denoising steps for pictures during training, as published."""
+
+VALIDATION_PLACES = 64
+"""Held-out items of each kind in a validation, each at a timestep of its own."""
 
 
 class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
@@ -42,8 +47,11 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         self.vae = load_vae(base)
         self.transparent_vae = load_transparent_vae(context.path(model.transparent_vae))
         self.encoder = LatentEncoder(self.vae, self.transparent_vae, stage.objective)
-        self.layers = self.make_dataset()
+        self.layers = self.make_dataset(stage.data)
+        validation = held_out(stage.data)
+        self.held_out = None if validation is None else self.make_dataset(validation)
         captions = {*self.layers.captions(), *TRAINING_TAGS, LEGWEAR_WITH_FOOTWEAR, ""}
+        captions.update(() if self.held_out is None else self.held_out.captions())
         # At most some 26 captions: encoded once, and the encoders are gone before the UNet comes.
         self.text = encode_captions(base, sorted(captions), context.device)
         side = float(stage.data.target_size)
@@ -56,8 +64,53 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
             self.store = LatentStore(folder, encoder_fingerprint(self.encoder))
 
     @abstractmethod
-    def make_dataset(self) -> LayerDiff2DDataset | LayerDiff3DDataset:
-        """The family's dataset of pictures."""
+    def make_dataset(self, data: Any) -> LayerDiff2DDataset | LayerDiff3DDataset:
+        """The family's dataset of pictures, from a section like the stage's `data`."""
+
+    @abstractmethod
+    def loss_at(self, model: nn.Module, batch: Batch, timesteps: Tensor) -> Loss:
+        """Forward pass and loss of a micro-batch at given timesteps, (B,) int64."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        draws: list[Draw] = batch["draw"]
+        return self.loss_at(model, batch, self.diffusion.timesteps(draws, self.context.device))
+
+    def summed(self, errors: Tensor, counts: Tensor, timesteps: Tensor) -> Loss:
+        """The loss from each sample's weighted terms (B,), their number (B,), and timestep."""
+        total = errors.sum()
+        parts = self.diffusion.quarters(errors, counts, timesteps)
+        return Loss(total, {"latent": total.detach()}, parts)
+
+    def fixed_draws(self, purpose: str, place: int, row: int) -> list[Draw]:
+        """Draws of one sample, the same at every step and in every run: one for each kind of item.
+
+        None of them is a draw of training.
+        """
+        return [Draw(seed=0, stage=purpose, step=0, index=place, sample=row)]
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """The loss on held-out samples, whole and by quarter of the timesteps.
+
+        Always of the same items, with the same noise, at timesteps spread evenly: values of
+        different steps, and of runs with the same objective, compare.
+        """
+        if self.held_out is None:
+            return {}
+        items = PictureItems(self.held_out, self.store)
+        parts: list[Parts] = []
+        for place, timestep in enumerate(self.diffusion.even_timesteps(VALIDATION_PLACES)):
+            at = torch.tensor([timestep], device=self.context.device)
+            for draw in self.fixed_draws("validation", place, place % len(items)):
+                batch: Any = send_to_device(self.collate([items[draw]]), self.context.device)
+                loss = self.loss_at(model, batch, at)
+                assert loss.parts is not None
+                parts.append(loss.parts)
+        sums = torch.stack([part.sums for part in parts]).sum(0).tolist()
+        counts = torch.stack([part.counts for part in parts]).sum(0).tolist()
+        of_names = zip(parts[0].names, sums, counts, strict=True)
+        means = {f"loss/{name}": value / count for name, value, count in of_names if count > 0}
+        # Nothing counts where absent frames weigh nothing and there are no others.
+        return {"loss": sum(sums) / sum(counts), **means} if means else {}
 
     def dataset(self) -> PictureItems:
         return PictureItems(self.layers, self.store)

@@ -12,7 +12,7 @@ from seethrough.inference.grid import picture_grid
 from seethrough.inference.sampling import Solver, sample_latents
 from seethrough.models.checkpoints import open_base
 from seethrough.models.unet_2d import load_unet_2d
-from seethrough.recipes.layerdiff import LayerDiff2DTrain
+from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff2DTrain
 from seethrough.tasks.datasets import layer_dataset
 from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
 from seethrough.tasks.task import Batch, Loss
@@ -24,8 +24,8 @@ PICTURE_ROWS = 8
 class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
     """SDXL's UNet on the noisy latents of a layer, beside the latents of the page."""
 
-    def make_dataset(self) -> LayerDiff2DDataset:
-        return layer_dataset(self.stage.data, self.context)
+    def make_dataset(self, data: LayerDiff2DData) -> LayerDiff2DDataset:
+        return layer_dataset(data, self.context)
 
     def build(self) -> nn.Module:
         model = self.stage.model
@@ -47,12 +47,11 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
     def weight(self, batch: Batch) -> float:
         return len(batch["draw"])
 
-    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+    def loss_at(self, model: nn.Module, batch: Batch, timesteps: torch.Tensor) -> Loss:
         draws: list[Draw] = batch["draw"]
         pairs = torch.stack([self.latents(item) for item in batch["items"]])
         latents, page = pairs[:, 0], pairs[:, 1]
         noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
-        timesteps = self.diffusion.timesteps(draws, latents.device)
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
         captions = self.dropped([[item["caption"]] for item in batch["items"]], draws)
         hidden, conditions = self.text_conditions(captions)
@@ -63,8 +62,8 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
             added_cond_kwargs=conditions,
             return_dict=False,
         )[0]
-        total = self.diffusion.squared_error(prediction, latents, noise, timesteps).sum()
-        return Loss(total, {"latent": total.detach()})
+        errors = self.diffusion.squared_error(prediction, latents, noise, timesteps)
+        return self.summed(errors, torch.ones_like(errors), timesteps)
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
         """Rows of page, true layer and prediction for the first samples."""

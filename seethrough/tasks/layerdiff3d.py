@@ -19,7 +19,7 @@ from seethrough.inference.sampling import Solver
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model
 from seethrough.models.unet_frame_condition import GroupEmbeddings
-from seethrough.recipes.layerdiff import LayerDiff3DTrain
+from seethrough.recipes.layerdiff import LayerDiff3DData, LayerDiff3DTrain
 from seethrough.tasks.datasets import group_dataset
 from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
 from seethrough.tasks.task import Batch, Loss, ParameterGroup
@@ -68,8 +68,8 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
 
     branching = (GroupEmbeddings,)
 
-    def make_dataset(self) -> LayerDiff3DDataset:
-        return group_dataset(self.stage.data, self.context)
+    def make_dataset(self, data: LayerDiff3DData) -> LayerDiff3DDataset:
+        return group_dataset(data, self.context)
 
     def build(self) -> GroupwiseUNet:
         folder = self.context.path(self.stage.model.unet)
@@ -104,26 +104,31 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         absent = self.stage.objective.absent_weight
         return torch.tensor([absent if name is None else 1.0 for name in item["frames"]])
 
-    def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        by_group: dict[int, list[Batch]] = defaultdict(list)
-        for item in batch["items"]:
-            by_group[item["group_index"]].append(item)
-        groups = {group: self._noised(items) for group, items in sorted(by_group.items())}
+    def loss_at(self, model: nn.Module, batch: Batch, timesteps: Tensor) -> Loss:
+        by_group: dict[int, list[tuple[Batch, Tensor]]] = defaultdict(list)
+        for item, timestep in zip(batch["items"], timesteps, strict=True):
+            by_group[item["group_index"]].append((item, timestep))
+        groups = {
+            group: self._noised([item for item, _ in pairs], torch.stack([t for _, t in pairs]))
+            for group, pairs in sorted(by_group.items())
+        }
         predictions = model({group: noised.arguments for group, noised in groups.items()})
-        totals = [
-            (self.diffusion.squared_error(predictions[group], *noised.truth) * noised.weights).sum()
+        errors = [
+            (self.diffusion.squared_error(predictions[group], *noised.truth) * noised.weights)
             for group, noised in groups.items()
         ]
-        total = torch.stack(totals).sum()
-        return Loss(total, {"latent": total.detach()})
+        return self.summed(
+            torch.cat([frames.sum(1) for frames in errors]),
+            torch.cat([noised.weights.sum(1) for noised in groups.values()]),
+            torch.cat([noised.truth[2] for noised in groups.values()]),
+        )
 
-    def _noised(self, items: list[Batch]) -> "_Noised":
+    def _noised(self, items: list[Batch], timesteps: Tensor) -> "_Noised":
         """The UNet's arguments for samples of one group, and what its prediction is held to."""
         draws: list[Draw] = [item["draw"] for item in items]
         stacked = torch.stack([self.latents(item) for item in items])
         latents, page = stacked[:, :-1], stacked[:, -1:]
         noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
-        timesteps = self.diffusion.timesteps(draws, latents.device)
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
         captions = self.dropped([item["captions"] for item in items], draws)
         hidden, conditions = self.text_conditions(captions)
@@ -138,6 +143,15 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
             truth=(latents, noise, timesteps),
             weights=weights.to(latents.device, non_blocking=True),
         )
+
+    def fixed_draws(self, purpose: str, place: int, row: int) -> list[Draw]:
+        """Draws of one sample, one for each group: the order of draws decides over groups."""
+        data = self.stage.data
+        groups = len(data.groups)
+        return [
+            Draw(seed=0, stage=purpose, step=0, index=index * data.ngroup_iters, sample=row)
+            for index in range(place * groups, (place + 1) * groups)
+        ]
 
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         assert isinstance(model, GroupwiseUNet)

@@ -1,5 +1,6 @@
 """Training of AutoencoderKL and TransparentVAE together."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
-from seethrough.tasks.datasets import layer_dataset
+from seethrough.tasks.datasets import held_out, layer_dataset
 from seethrough.tasks.diffusion import normal
 from seethrough.tasks.latents import network_input
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, Task
@@ -153,17 +154,20 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """Rows of a true layer and its reconstruction."""
         assert isinstance(model, Autoencoders)
         shown: list[Tensor] = []
-        for item in self._items(PICTURE_ROWS, "pictures"):
+        for item in _items(self.dataset(), PICTURE_ROWS, "pictures"):
             layer = self._input(item["layer"])
             shown += [layer[0, [1, 2, 3, 0]].cpu(), self._decode(model, layer)[0].cpu()]
         return {"reconstructions": picture_grid(shown, columns=2)}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Errors of reconstructed layers: alpha's mean absolute error and IoU at 0.5."""
+        """Errors of reconstructed held-out layers: alpha's mean absolute error and IoU at 0.5."""
+        data = held_out(self.stage.data)
+        if data is None:
+            return {}
         assert isinstance(model, Autoencoders)
         errors: list[float] = []
         ious: list[float] = []
-        for item in self._items(SCALE_PICTURES, "validation"):
+        for item in _items(layer_dataset(data, self.context), SCALE_PICTURES, "validation"):
             layer = self._input(item["layer"])
             true_alpha, alpha = layer[0, 0], self._decode(model, layer)[0, 3]
             errors.append(float((alpha - true_alpha).abs().mean()))
@@ -171,7 +175,9 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
             union = (truth | (alpha > 0.5)).sum()
             if union:
                 ious.append(float((truth & (alpha > 0.5)).sum() / union))
-        return {"alpha_mae": float(np.mean(errors)), "alpha_iou": float(np.mean(ious))}
+        # No layer of empty pictures has an IoU.
+        iou = {"alpha_iou": float(np.mean(ious))} if ious else {}
+        return {"alpha_mae": float(np.mean(errors)), **iou}
 
     def _decode(self, model: Autoencoders, argb: Tensor) -> Tensor:
         latents = model.transparent_vae.encode(model.vae, argb)
@@ -181,18 +187,11 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """A picture of the dataset as the networks take it: (1, 4, H, W)."""
         return network_input(picture[None].to(self.context.device))
 
-    def _items(self, count: int, purpose: str) -> list[Batch]:
-        dataset = self.dataset()
-        draws = [
-            Draw(seed=0, stage=purpose, step=0, index=index, sample=index % len(dataset))
-            for index in range(min(count, 4 * len(dataset)))
-        ]
-        return [dataset[draw] for draw in draws]
-
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         """Both networks; the scaling factor gives latents the standard deviation asked for."""
         assert isinstance(model, Autoencoders)
-        pictures = [item[kind] for item in self._items(SCALE_PICTURES, "scale") for kind in KINDS]
+        items = _items(self.dataset(), SCALE_PICTURES, "scale")
+        pictures = (item[kind] for item in items for kind in KINDS)
         with torch.no_grad():
             means = [
                 model.transparent_vae.posterior(model.vae, self._input(picture))[0].cpu()
@@ -203,6 +202,13 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         model.vae.save_pretrained(directory / "vae")
         model.transparent_vae.save_pretrained(directory / "transparent_vae")
         return {"vae": directory / "vae", "transparent_vae": directory / "transparent_vae"}
+
+
+def _items(dataset: LayerDiff2DDataset, count: int, purpose: str) -> Iterator[Batch]:
+    """Up to `count` items at fixed draws, at most four of each sample."""
+    for index in range(min(count, 4 * len(dataset))):
+        row = index % len(dataset)
+        yield dataset[Draw(seed=0, stage=purpose, step=0, index=index, sample=row)]
 
 
 def _mean(values: Tensor) -> Tensor:

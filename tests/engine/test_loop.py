@@ -90,7 +90,7 @@ def test_killed_after_the_last_checkpoint_gives_the_same_record(warm: Warm, tmp_
     arguments = [CHAIN, f"--runs={tmp_path}", "--train.schedule.validate_every=2"]
     assert warm.run(*arguments).code == 0
     before = record(tmp_path, "train")
-    assert before["metrics"].keys() >= {"loss", "loss/squared", "error"}
+    assert before["metrics"].keys() >= {"loss", "loss/squared", "validation/error"}
     # What a kill between the last checkpoint and the record leaves.
     (tmp_path / "chain/train/record.json").unlink()
     (tmp_path / "chain/train/weights.safetensors").unlink()
@@ -164,7 +164,7 @@ def test_the_log_and_what_a_run_leaves(warm: Warm, tmp_path: Path) -> None:
     assert [line["lr/first"] for line in lines] == pytest.approx([rate / 2 for rate in rates])
     errors = [line["validation/error"] for line in log(tmp_path) if "validation/error" in line]
     assert len(errors) == 2
-    assert record(tmp_path, "train")["metrics"]["error"] == errors[-1]
+    assert record(tmp_path, "train")["metrics"]["validation/error"] == errors[-1]
 
     train = tmp_path / "chain/train"
     kept = sorted(path.name for path in (train / "checkpoints").iterdir())

@@ -269,8 +269,9 @@ def test_exported_latents_have_the_deviation_asked_for(
 
 
 def test_validation_and_pictures(small: Small, tmp_path: Path) -> None:
-    task = make(small, tmp_path)
+    task = make(small, tmp_path, validation=small.source("samples"))
     model: Any = task.build().eval()
+    assert make(small, tmp_path).validate(model) == {}  # no held-out samples
     with torch.no_grad():
         values = task.validate(model)
         assert values.keys() == {"alpha_mae", "alpha_iou"}
