@@ -83,9 +83,9 @@ def test_a_split_that_does_not_fit_the_outer_launcher(warm: Warm, tmp_path: Path
 
 
 def test_killing_the_launcher_takes_its_ranks_along(tmp_path: Path) -> None:
-    arguments = command(
-        CHAIN, f"--runs={tmp_path}", TWO, "--train.pause=0.05", "--train.schedule.max_steps=2000"
-    )
+    slow = ("--train.pause=0.05", "--train.schedule.max_steps=2000")
+    variable = "--environment.nccl_p2p_level=NVL"
+    arguments = command(CHAIN, f"--runs={tmp_path}", TWO, *slow, variable)
     launcher = subprocess.Popen(
         arguments, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -96,6 +96,8 @@ def test_killing_the_launcher_takes_its_ranks_along(tmp_path: Path) -> None:
             time.sleep(0.05)
         ranks = children(launcher.pid)
         assert len(ranks) == 2 and all(map(alive, ranks))
+        for pid in ranks:
+            assert b"NCCL_P2P_LEVEL=NVL" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     finally:
         launcher.send_signal(signal.SIGKILL)
         launcher.wait()

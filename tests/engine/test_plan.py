@@ -1,9 +1,11 @@
 """The plan: states, missing inputs, memory; and what planning may not import."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import torch
 from safetensors.torch import save_file
 
@@ -12,7 +14,19 @@ from seethrough.engine.plan import make_plan
 from seethrough.recipe import Resolved, load
 from tests.engine.conftest import CHAIN, ROOT, Warm
 
-LIGHT = ("plan", "memory", "record", "drift", "sources", "files", "ranks", "launch", "runner")
+LIGHT = (
+    "plan",
+    "memory",
+    "record",
+    "drift",
+    "sources",
+    "files",
+    "ranks",
+    "launch",
+    "runner",
+    "environment",
+    "hub",
+)
 
 
 def chain(**flags: str) -> Resolved:
@@ -57,6 +71,62 @@ def test_states_and_text(warm: Warm, tmp_path: Path) -> None:
     assert states(chain(train__width="8"), tmp_path)[1] == "drifted"
     plan = make_plan(chain(), tmp_path, redo=["train"])
     assert [stage.state for stage in plan.stages] == ["done", "to do", "done"]
+
+
+def test_where_local_sources_lie(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for root in (first, second):
+        root.mkdir()
+        (root / "number").write_text("2.0")
+    resolved = chain(rows__scale="file:number", environment__data_roots=f"{first},{second}")
+    text = make_plan(resolved, tmp_path).text()
+    assert f"\ndata roots: {first}, {second}\n" in text
+    assert f"\n  scale = file:number   at {first}/number\n" in text
+    assert f"\n  scale: file:number is taken from {first}/number, not from {second}/" in text
+    (first / "number").unlink()
+    (second / "number").unlink()
+    text = make_plan(resolved, tmp_path).text()
+    assert "\n  scale = file:number   MISSING\n" in text and "is taken from" not in text
+
+
+def test_the_commit_that_a_stage_was_made_from(warm: Warm, tmp_path: Path) -> None:
+    assert warm.run(CHAIN, f"--runs={tmp_path}", "--only=rows").code == 0
+    path = tmp_path / "chain/rows/record.json"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    for revision, note in {
+        "": "   made from commit 0123456789ab; the recipe follows main",
+        "@v2": "   made from commit 0123456789ab; the recipe follows v2",
+        f"@{commit}": "   made from commit 0123456789ab",
+    }.items():
+        resolved = chain(rows__scale=f"hub:org/model{revision}")
+        # As `run` writes it; of a branch that moves on, the fingerprint doesn't tell.
+        made = make_plan(resolved, tmp_path).stages[0].made
+        made.inputs["scale"] = attrs.evolve(made.inputs["scale"], content=commit)
+        record = {**json.loads(path.read_text()), **attrs.asdict(made)}
+        path.write_text(json.dumps(record))
+        plan = make_plan(resolved, tmp_path)
+        assert plan.stages[0].state == "done"
+        assert f"\n  scale = hub:org/model{revision}{note}\n" in plan.text()
+
+
+def test_distribution(tmp_path: Path) -> None:
+    def shown(**flags: str) -> str:
+        given = {f"train__deepspeed__{name}": text for name, text in flags.items()}
+        text = make_plan(chain(**given), tmp_path).text()
+        (line,) = (line for line in text.splitlines() if line.startswith("  distribution: "))
+        return line.removeprefix("  distribution: ")
+
+    assert shown() == "plain data parallel"
+    assert shown(zero_stage="1") == "ZeRO-1, which spreads optimizer state"
+    assert shown(zero_stage="2", offload_optimizer="cpu") == (
+        "ZeRO-2, which spreads optimizer state, gradients; optimizer state offloaded to cpu"
+    )
+    assert shown(
+        zero_stage="3", offload_optimizer="nvme", offload_parameters="cpu", nvme_path="/scratch"
+    ) == (
+        "ZeRO-3, which spreads optimizer state, gradients, weights; optimizer state offloaded to "
+        "nvme; weights offloaded to cpu"
+    )
 
 
 def test_parameters_are_counted_from_headers(tmp_path: Path) -> None:

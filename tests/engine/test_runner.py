@@ -57,6 +57,34 @@ def test_moved_runs_and_data_and_other_execution_are_skipped(
     assert capsys.readouterr().out == "rows: done\ntrain: done\ntotal: done\n"
 
 
+def test_data_in_several_roots(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    (runs / "number").rename(first / "number")
+    roots = f"{second},{first}"
+    given = {"rows.scale": "file:number", "environment.data_roots": roots}
+    resolved = chain(runs, *given.items())
+    run(resolved, runs)
+    # Moved to another root, it is the same.
+    first.rename(second)
+    run(resolved, runs)
+    assert capsys.readouterr().out == "rows: done\ntrain: done\ntotal: done\n" * 2
+    shutil.copytree(second, first)
+    run(resolved, runs, only="rows", redo="rows")
+    out = capsys.readouterr().out
+    assert out.startswith(
+        f"rows: scale: file:number is taken from {second}/number, not from {first}/number\n"
+    )
+    assert record(runs, "rows")["environment"]["data_roots"] == f"({second}, {first})"
+    (second / "number").unlink()
+    (first / "number").unlink()
+    message = refusal(resolved, runs, redo="rows")
+    assert f"rows.scale: number does not exist (looked in the working directory {ROOT}" in message
+    assert f", in {second} and in {first})" in message
+
+
 def test_drift_is_told_field_by_field_before_anything_runs(runs: Path) -> None:
     before = record(runs, "rows")
     changed = chain(runs, ("train.optim.lr", "0.02"), ("train.width", "8"), ("train.seed", "1"))
