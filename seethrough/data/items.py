@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seethrough.data.crops import Box, alpha_box, argb_planes, enlarge, fit_layer, fit_page
+from seethrough.data.crops import Box, alpha_box, argb_planes, enlarge, fit_layer_planes, fit_page
 from seethrough.data.draws import Draw
 from seethrough.data.layout import Sample
+from seethrough.data.masks import MaskChange
 
 PAGE = "page"
 """Name of the page among an item's pictures."""
@@ -18,11 +19,18 @@ PAGE = "page"
 CHARACTER = ""
 """Name of the whole character: the page with the character's alpha."""
 
+VISIBLE = "visible"
+"""Name of what is seen of the item's layer on the page."""
+
+SEEN_ALPHA = 25
+"""A page's pixel shows the character where its alpha, of 255, is above this."""
+
 Fractions = tuple[float, float, float, float]
 
-PageAlpha: TypeAlias = Literal["full", "character"]
+PageAlpha: TypeAlias = Literal["full", "character", "mask"]
 """`full`: the page keeps its background under an alpha of 1. `character`: its alpha is the
-character's, and the colour of transparent pixels is as in a layer."""
+character's, and the colour of transparent pixels is as in a layer. `mask`: its alpha is 1 where
+the character is seen, else 0."""
 
 
 @attrs.frozen
@@ -75,6 +83,8 @@ class Item:
     """Side T of the pictures in pixels."""
     page_alpha: PageAlpha
     """What the page's alpha is."""
+    mask_change: MaskChange | None = None
+    """How the page's mask is changed."""
 
     def describe(self) -> dict[str, Any]:
         """All of the item but its pictures; nothing is decoded."""
@@ -88,27 +98,56 @@ class Item:
     @property
     def names(self) -> list[str]:
         """The item's pictures: those of its frames that the sample has, and its conditions."""
-        return [name for name in (*self.frames, *self.conditions) if name is not None]
+        named = (name for name in (*self.frames, *self.conditions) if name is not None)
+        return list(dict.fromkeys(named))
 
     def key(self, name: str) -> str:
         """Everything but the sample's bytes that a picture is a function of, as text."""
-        page = f" {self.page_alpha}" if name == PAGE else ""
-        return f"{name!r} {self.crop!r} {self.side}{page}"
+        more = ""
+        if name == PAGE:
+            more = f" {self.page_alpha} {self.mask_change!r}"
+        elif name == VISIBLE:
+            more = f" of {self.frames[0]!r} {self.sample.masks_hash()}"
+        return f"{name!r} {self.crop!r} {self.side}{more}"
 
     def picture(self, name: str) -> Tensor:
         """Decode and cut one picture: (4, T, T) uint8 ARGB, straight alpha, not filled."""
-        return torch.from_numpy(argb_planes(self._rgba(name)))
+        return torch.from_numpy(self._planes(name))
 
-    def _rgba(self, name: str) -> np.ndarray:
-        """(T, T, 4) uint8 RGBA."""
-        if name == PAGE and self.page_alpha == "full":
-            fitted = fit_page(self._page, self._cut.box, self.side, self._cut.flip)
-            fitted[..., 3] = 255
-            return fitted
+    def _planes(self, name: str) -> np.ndarray:
+        if name == PAGE and self.page_alpha != "character":
+            return self._page_planes()
+        crop = self._cut
         if name in (PAGE, CHARACTER):
             height, width = self._page.shape[:2]
-            return self._layer(self._page, (0, 0, width, height))
-        return self._layer(self.sample.layer(name), self.sample.boxes[name])
+            layer, at = self._page, (0, 0, width, height)
+        elif name == VISIBLE:
+            layer, at = self._visible()
+        else:
+            layer, at = self.sample.layer(name), self.sample.boxes[name]
+        return fit_layer_planes(layer, at, crop.box, self.side, crop.flip)
+
+    def _page_planes(self) -> np.ndarray:
+        """The page with its background, or without where nothing of the character is seen."""
+        crop = self._cut
+        planes = argb_planes(fit_page(self._page, crop.box, self.side, crop.flip))
+        if self.page_alpha == "mask":
+            mask = planes[0] > SEEN_ALPHA
+            if self.mask_change is not None:
+                mask = self.mask_change(mask)
+            planes[0] = 255
+            planes *= mask
+        else:
+            planes[0] = 255
+        return planes
+
+    def _visible(self) -> tuple[np.ndarray, Box]:
+        """What of the item's layer is seen on the page, and where it lies."""
+        (tag,) = self.frames
+        assert tag
+        x1, y1, x2, y2 = box = self.sample.boxes[tag]
+        mask = self.sample.masks([tag])[tag][y1:y2, x1:x2]
+        return self.sample.layer(tag) * mask[..., None], box
 
     @cached_property
     def _page(self) -> np.ndarray:
@@ -117,6 +156,3 @@ class Item:
     @cached_property
     def _cut(self) -> Crop:
         return self.crop if isinstance(self.crop, Crop) else self.crop.on(self._page)
-
-    def _layer(self, layer: np.ndarray, at: Box) -> np.ndarray:
-        return fit_layer(layer, at, self._cut.box, self.side, self._cut.flip)

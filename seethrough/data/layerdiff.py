@@ -22,13 +22,14 @@ from seethrough.data.draws import Draw
 from seethrough.data.items import (
     CHARACTER,
     PAGE,
+    VISIBLE,
     CharacterCrop,
     Crop,
     Fractions,
     Item,
-    PageAlpha,
 )
 from seethrough.data.layout import LayerAlpha, Sample, check_tag, read_sample
+from seethrough.data.masks import mask_change
 from seethrough.data.merged import merged
 from seethrough.data.sample_list import read_sources
 from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
@@ -59,7 +60,7 @@ class LayerDataset(Dataset[dict[str, Any]], ABC):
     """Whether the crop is a box of the item's layers, or of all the character's."""
     layer_alpha: LayerAlpha = "straight"
     """How layers are stored where a sample's annotation doesn't tell."""
-    page_alpha: PageAlpha = "full"
+    page_alpha: Literal["full", "character"] = "full"
     """Whether the page has an alpha of 1 and its background, as published, or the character's."""
 
     _pages: list[Path] = attrs.field(init=False, repr=False)
@@ -109,6 +110,10 @@ class LayerDiff2DDataset(LayerDataset):
     is its own box or, as likely, the union box of each size group that has its tag. A sample
     without a layer to choose gives the whole character: `layer` is then the page with the
     character's alpha.
+
+    With `mask_condition` the page shows the character alone, with an alpha of 0 and 1, and
+    `visible`, likewise (4, T, T), shows what of the layer is seen on the page; of a whole
+    character it is the page.
     """
 
     target_size_groups: Sequence[Collection[str]] = ()
@@ -121,6 +126,11 @@ class LayerDiff2DDataset(LayerDataset):
     """Whether `objects` is among them."""
     caption_files: bool = True
     """Whether a caption is read from the sample's text file where there is one."""
+    mask_condition: bool = False
+    """Whether what is seen of the layer is a condition beside the page."""
+    random_mask: float = 0.0
+    """With `mask_condition`, of whole characters: probability of a page whose mask is changed, as
+    `mask_change` chooses. The layer stays whole."""
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -133,24 +143,29 @@ class LayerDiff2DDataset(LayerDataset):
         (name,) = item.frames
         assert name is not None
         pictures = {"layer": item.picture(name), "page": item.picture(PAGE)}
+        if self.mask_condition:
+            pictures["visible"] = item.picture(item.conditions[1])
         return {"draw": draw, **item.text, **pictures}
 
     def item(self, draw: Draw) -> Item:
         """Open a draw's sample and choose a tag and a crop; its text is `caption` and `name`."""
         sample = self.sample(draw.sample)
         tag, crop = self._choose(sample, draw)
+        masked = self.mask_condition
         return Item(
             draw=draw,
             sample=sample,
             crop=crop,
             frames=(tag,),
-            conditions=(PAGE,),
+            # Of a whole character the page shows what is seen: it is both conditions.
+            conditions=(PAGE, VISIBLE if tag else PAGE) if masked else (PAGE,),
             text={
                 "caption": self._caption(sample, tag),
                 "name": f"{sample.name}_{tag}" if tag else sample.name,
             },
             side=self.target_size,
-            page_alpha=self.page_alpha,
+            page_alpha="mask" if masked else self.page_alpha,
+            mask_change=mask_change(draw, self.random_mask) if masked and not tag else None,
         )
 
     def captions(self) -> list[str]:
@@ -206,7 +221,10 @@ class LayerDiff3DDataset(LayerDataset):
     global_batch: int
     """Samples of one optimizer step."""
     crop_tags: Sequence[Collection[str]] = ()
-    """For each group the tags whose union box is the crop; by default the group's own."""
+    """For each group the tags whose union box is the crop; where there are none, or none for a
+    group, its own without `crop_skip_tags`."""
+    crop_skip_tags: Collection[str] = ()
+    """Tags of groups that have no say in the crop."""
     ngroup_iters: int = 1
     """How many samples in a row have the same group."""
 
@@ -217,9 +235,9 @@ class LayerDiff3DDataset(LayerDataset):
                 f"crop_tags has {len(self.crop_tags)} entries for {len(self.groups)} groups; give "
                 "one for each group or none"
             )
-        for tags in (*self.groups, *self.crop_tags):
+        for tags in (*self.groups, *self.crop_tags, self.crop_skip_tags):
             for tag in tags:
-                check_tag(tag, "groups or crop_tags")
+                check_tag(tag, "groups, crop_tags or crop_skip_tags")
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         item = self.item(draw)
@@ -267,9 +285,11 @@ class LayerDiff3DDataset(LayerDataset):
             raise InputError(
                 f"{sample.path('_ann.json')}: no such file; a 3D sample needs its annotation"
             )
-        tags: Collection[str] = self.crop_tags[group] if self.crop_tags else self.groups[group]
+        tags: Collection[str] = self.crop_tags[group] if self.crop_tags else ()
         if self.crop_to == "character":
             tags = sample.boxes
+        elif not tags:
+            tags = [tag for tag in self.groups[group] if tag not in self.crop_skip_tags]
         return self._crop(_union(sample, sample.size, tags), sample.size, draw)
 
 

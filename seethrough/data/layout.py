@@ -17,7 +17,7 @@ them as straight. Here the annotation may say which one it is (`"layer_alpha"`: 
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -102,8 +102,8 @@ class Sample:
             _check_size(path, levels, self.size, "final_size")
         return levels if image.mode == "L" else levels.astype(np.uint16)
 
-    def masks(self) -> dict[str, np.ndarray]:
-        """Decode the visible masks by tag: (H, W) bool.
+    def masks(self, tags: Collection[str] = STORED_MASK_ORDER) -> dict[str, np.ndarray]:
+        """Decode the visible masks of some tags: (H, W) bool.
 
         They are looked up by name: stored with `head` last, while training lists have it first.
         The mask of `legwear` includes the footwear.
@@ -119,14 +119,20 @@ class Sample:
                 f"head), found {found}"
             )
         masks: dict[str, np.ndarray] = {}
-        for tag, code in zip(STORED_MASK_ORDER, stored, strict=True):
+        for tag in tags:
+            if tag not in STORED_MASK_ORDER:
+                raise InputError(f"{path}: visible masks are those of the V3 tags, not of '{tag}'")
             try:
-                masks[tag] = coco.decode(code).astype(bool)
+                masks[tag] = coco.decode(stored[STORED_MASK_ORDER.index(tag)]).astype(bool)
             except (TypeError, KeyError, ValueError, AttributeError) as error:
                 raise InputError(f"{path}: the mask of '{tag}' can't be read: {error}") from error
             if self.size is not None:
                 _check_size(path, masks[tag], self.size, f"final_size, for the mask of '{tag}'")
         return masks
+
+    def masks_hash(self) -> str:
+        """Hash the bytes of the visible masks: 32 hex digits."""
+        return hashlib.blake2b(_read_bytes(self.path(".json")), digest_size=16).hexdigest()
 
     def bytes_hash(self) -> str:
         """Hash the bytes of the page, the annotation and every layer: 32 hex digits.

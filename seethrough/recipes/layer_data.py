@@ -1,10 +1,11 @@
 """Samples of layered characters, as every stage of the LayerDiff family trains on them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
 
-from seethrough.data.tags import TRAINING_TAGS
+from seethrough.data.tags import TAGS_V2, TRAINING_TAGS
 from seethrough.recipe import Execution, Fraction, PositiveInt, Source, recipe
+from seethrough.recipe.errors import nearest
 from seethrough.recipes.training import Data, Schedule
 
 HEAD_SIZE_GROUP = (*TRAINING_TAGS[:14], "neck", "neckwear")
@@ -35,6 +36,10 @@ class CroppedData(Data):
     """How the colour of stored layers relates to alpha where a sample's annotation doesn't say:
     the published renderer writes it premultiplied."""
 
+    page_alpha: Literal["full", "character"] = "full"
+    """Whether the page keeps its background, under an alpha of 1, or has the character's alpha.
+    Decomposition shows pages with their background."""
+
     validation: Execution[Source | None] = None
     """Sample list of held-out samples, which schedule.validate_every measures."""
 
@@ -57,8 +62,24 @@ class LayerData(CroppedData):
     own_box: bool = True
     """Whether a tag's own box is one of the crops; tags in no group have no other."""
 
+    tags: tuple[str, ...] = TRAINING_TAGS
+    """Tags to choose from; a sample with none of them gives the whole character."""
+
     load_objects: bool = True
-    """Whether the tag 'objects' is trained."""
+    """Whether the tag 'objects' is one of them."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        yield from unknown_tags("tags", self.tags)
+        yield from unknown_tags("size_groups", *self.size_groups)
+
+
+def unknown_tags(field: str, *groups: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Name the tags of a field that no version of the models has."""
+    known = {*TAGS_V2, *TRAINING_TAGS}
+    for tag in dict.fromkeys(tag for tags in groups for tag in tags):
+        if tag not in known:
+            yield field, f"unknown tag '{tag}'; {nearest(tag, sorted(known))}"
 
 
 def check_validation(schedule: Schedule, data: CroppedData) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,7 @@ from seethrough.recipes.layer_data import (
     LayerAlpha,
     LayerData,
     check_validation,
+    unknown_tags,
 )
 from seethrough.recipes.training import AdamW, AnyOptim, Device, Hardware, Schedule, TrainStage
 
@@ -117,9 +118,27 @@ class LayerDiff2DData(LayerData):
 
     target_size: PositiveInt = 1024
 
+    caption_files: bool = True
+    """Whether a text file beside a sample's layer is its caption, in place of the tag's name."""
+
+    mask_condition: bool = False
+    """Whether the network also sees the visible part of the tag, in 4 more input channels, and a
+    page without its background. For work in 2D: the 3D model has no such channels."""
+
+    random_mask: Fraction = 0.0
+    """Mask condition, samples without layers: probability that the page's mask is eroded, dilated
+    or gets a hole."""
+
     cache_latents: Execution[bool] = False
     """Keep the posterior of every picture on disk; pays when pictures repeat, so when random_pad
     is 0."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        if self.mask_condition and self.page_alpha != "full":
+            yield "page_alpha", "mask_condition has an alpha of its own: leave it at 'full'"
+        if self.random_mask and not self.mask_condition:
+            yield "random_mask", "changes what mask_condition shows: needs that, or 0"
 
 
 @recipe
@@ -209,6 +228,13 @@ class LayerDiff3DModel(Section):
     learn: Literal["all", "temporal", "spatial"] = "all"
     """Parameters to train: all, the blocks across frames, or everything but these."""
 
+    temporal_lr: PositiveFloat | None = None
+    """Peak learning rate of the blocks across frames; none takes the optimizer's."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.temporal_lr is not None and self.learn == "spatial":
+            yield "temporal_lr", "learn='spatial' trains no blocks across frames: leave it at none"
+
 
 @recipe
 class LayerDiff3DData(CroppedData):
@@ -219,12 +245,26 @@ class LayerDiff3DData(CroppedData):
     groups: tuple[tuple[str, ...], ...] = (BODY_GROUP, HEAD_GROUP)
     """Tags of each group, in the order of its frames."""
 
+    crop_tags: tuple[tuple[str, ...], ...] = ()
+    """Tags of each group whose common box is the crop; where there are none, the group's own."""
+
+    crop_skip_tags: tuple[str, ...] = ()
+    """Tags of groups that have no say in their crop."""
+
     ngroup_iters: PositiveInt = 1
     """Samples in a row that take the same group."""
 
     cache_latents: Execution[bool] = False
     """Keep the posterior of every picture on disk; pays when pictures repeat, so when random_pad
     is 0."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        yield from unknown_tags("groups", *self.groups)
+        yield from unknown_tags("crop_tags", *self.crop_tags)
+        yield from unknown_tags("crop_skip_tags", self.crop_skip_tags)
+        if self.crop_tags and len(self.crop_tags) != len(self.groups):
+            yield "crop_tags", f"{len(self.crop_tags)} entries for {len(self.groups)} groups"
 
 
 @recipe
@@ -259,6 +299,13 @@ class LayerDiff3DTrain(TrainStage):
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
         yield from check_validation(self.schedule, self.data)
+        rows, micro_batch = self.data.ngroup_iters, self.hardware.micro_batch
+        if self.deepspeed.zero_stage == 3 and rows % micro_batch:
+            yield (
+                "data.ngroup_iters",
+                f"{rows} is no multiple of hardware.micro_batch={micro_batch}: under ZeRO-3 every "
+                "process must call the network equally often, so a micro-batch has one group",
+            )
 
     @property
     def network(self) -> Source:
@@ -391,6 +438,16 @@ class LayerDiff3DChain(Experiment):
             yield "decompose.prediction_type", f"train_3d predicts {trained}: make them the same"
         if self.train_2d.objective.prediction_type != trained:
             yield "train_2d.objective.prediction_type", f"train_3d predicts {trained}"
+        if self.train_2d.data.mask_condition:
+            yield (
+                "train_2d.data.mask_condition",
+                "gives the 2D UNet 12 input channels, but the 3D one has 8: set it to false",
+            )
+        if self.train_3d.data.page_alpha != "full":
+            yield (
+                "train_3d.data.page_alpha",
+                "decompose shows pages with their background: set it to 'full'",
+            )
         version, groups = self.inflate.tag_version, self.train_3d.data.groups
         if groups != VERSION_GROUPS[version]:
             yield (

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.recipe import evolve
 from seethrough.recipes.layer_data import CroppedData, LayerData
-from seethrough.recipes.layerdiff import LayerDiff3DData
+from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff3DData
 from seethrough.tasks.task import StageContext
 
 DataT = TypeVar("DataT", bound=CroppedData)
@@ -19,12 +19,17 @@ def held_out(data: DataT) -> DataT | None:
 
 
 def layer_dataset(data: LayerData, context: StageContext) -> LayerDiff2DDataset:
-    """One layer at a time."""
+    """One layer at a time, as a picture."""
+    return LayerDiff2DDataset(**_layer_options(data, context))
+
+
+def tag_dataset(data: LayerDiff2DData, context: StageContext) -> LayerDiff2DDataset:
+    """One layer at a time, with its caption and what it is predicted from."""
     return LayerDiff2DDataset(
-        **_crop_options(data, context),
-        target_size_groups=data.size_groups,
-        own_box=data.own_box,
-        load_objects=data.load_objects,
+        **_layer_options(data, context),
+        caption_files=data.caption_files,
+        mask_condition=data.mask_condition,
+        random_mask=data.random_mask,
     )
 
 
@@ -33,9 +38,21 @@ def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDa
     return LayerDiff3DDataset(
         **_crop_options(data, context),
         groups=data.groups,
+        crop_tags=data.crop_tags,
+        crop_skip_tags=data.crop_skip_tags,
         global_batch=data.global_batch,
         ngroup_iters=data.ngroup_iters,
     )
+
+
+def _layer_options(data: LayerData, context: StageContext) -> dict[str, Any]:
+    return {
+        **_crop_options(data, context),
+        "target_size_groups": data.size_groups,
+        "own_box": data.own_box,
+        "tag_list": data.tags,
+        "load_objects": data.load_objects,
+    }
 
 
 def _crop_options(data: CroppedData, context: StageContext) -> dict[str, Any]:
@@ -47,4 +64,5 @@ def _crop_options(data: CroppedData, context: StageContext) -> dict[str, Any]:
         "random_pad_prob": data.random_pad,
         "crop_to": data.crop_to,
         "layer_alpha": data.layer_alpha,
+        "page_alpha": data.page_alpha,
     }

@@ -13,7 +13,7 @@ from seethrough.inference.sampling import Solver, sample_latents
 from seethrough.models.checkpoints import open_base
 from seethrough.models.unet_2d import load_unet_2d
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff2DTrain
-from seethrough.tasks.datasets import layer_dataset
+from seethrough.tasks.datasets import tag_dataset
 from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
 from seethrough.tasks.task import Batch, Loss
 
@@ -22,14 +22,16 @@ PICTURE_ROWS = 8
 
 
 class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
-    """SDXL's UNet on the noisy latents of a layer, beside the latents of the page."""
+    """SDXL's UNet on the noisy latents of a layer, beside the latents of its conditions."""
 
     def make_dataset(self, data: LayerDiff2DData) -> LayerDiff2DDataset:
-        return layer_dataset(data, self.context)
+        return tag_dataset(data, self.context)
 
     def build(self) -> nn.Module:
         model = self.stage.model
-        channels = 2 * int(self.vae.config["latent_channels"])
+        # The noisy layer, the page and, with the mask condition, what is seen of the layer.
+        pictures = 3 if self.stage.data.mask_condition else 2
+        channels = pictures * int(self.vae.config["latent_channels"])
         if model.unet is not None:
             return load_unet_2d(
                 self.context.path(model.unet), in_channels=channels, dtype=torch.float32
@@ -49,54 +51,56 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
 
     def loss_at(self, model: nn.Module, batch: Batch, timesteps: torch.Tensor) -> Loss:
         draws: list[Draw] = batch["draw"]
-        pairs = torch.stack([self.latents(item) for item in batch["items"]])
-        latents, page = pairs[:, 0], pairs[:, 1]
+        stacked = torch.stack([self.latents(item) for item in batch["items"]])
+        latents, conditions = stacked[:, 0], stacked[:, 1:].flatten(1, 2)
         noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
         captions = self.dropped([[item["caption"]] for item in batch["items"]], draws)
-        hidden, conditions = self.text_conditions(captions)
+        hidden, added = self.text_conditions(captions)
         prediction = model(
-            torch.cat([noisy, page], dim=1),
+            torch.cat([noisy, conditions], dim=1),
             timesteps,
             hidden,
-            added_cond_kwargs=conditions,
+            added_cond_kwargs=added,
             return_dict=False,
         )[0]
         errors = self.diffusion.squared_error(prediction, latents, noise, timesteps)
         return self.summed(errors, torch.ones_like(errors), timesteps)
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
-        """Rows of page, true layer and prediction for the first samples."""
+        """Rows of conditions, true layer and prediction for the first samples."""
         assert isinstance(model, UNet2DConditionModel)
         rows = min(PICTURE_ROWS, len(self.layers))
         draws = [Draw(seed=0, stage="pictures", step=0, index=i, sample=i) for i in range(rows)]
         items = [self.layers[draw] for draw in draws]
         device = self.context.device
+        seen = ["page", "visible"] if self.stage.data.mask_condition else ["page"]
         shown: list[torch.Tensor] = []
         for draw, item in zip(draws, items, strict=True):
-            page = self.encoder.posterior(item["page"].to(device))[:1] * self.encoder.scale
-            hidden, conditions = self.text_conditions([[item["caption"]]])
+            parts = [self.encoder.posterior(item[name].to(device))[:1] for name in seen]
+            condition = torch.cat(parts, dim=1) * self.encoder.scale
+            hidden, added = self.text_conditions([[item["caption"]]])
 
             def predict(
                 latents: torch.Tensor,
                 timesteps: torch.Tensor,
-                page: torch.Tensor = page,
+                condition: torch.Tensor = condition,
                 hidden: torch.Tensor = hidden,
-                conditions: dict[str, torch.Tensor] = conditions,
+                added: dict[str, torch.Tensor] = added,
             ) -> torch.Tensor:
-                pair = torch.cat([latents[:, 0], page], dim=1)
-                answer = model(pair, timesteps, hidden, added_cond_kwargs=conditions)
+                channels = torch.cat([latents[:, 0], condition], dim=1)
+                answer = model(channels, timesteps, hidden, added_cond_kwargs=added)
                 return answer.sample[:, None]
 
             latents = sample_latents(
                 predict,
                 solver=Solver(prediction_type=self.stage.objective.prediction_type),
                 steps=PICTURE_STEPS,
-                shape=(1, page.shape[1], page.shape[2], page.shape[3]),
+                shape=(1, condition.shape[1] // len(seen), *condition.shape[2:]),
                 generators=[draw.numpy("pictures")],
                 device=device,
             )
             rgba = self.transparent_vae.decode(self.vae, latents[:, 0] / self.encoder.scale)
-            given = [item[name][[1, 2, 3, 0]] / 255 for name in ("page", "layer")]
+            given = [item[name][[1, 2, 3, 0]] / 255 for name in (*seen, "layer")]
             shown += [*given, rgba[0].cpu()]
-        return {"samples": picture_grid(shown, columns=3)}
+        return {"samples": picture_grid(shown, columns=len(seen) + 2)}

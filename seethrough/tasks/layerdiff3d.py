@@ -88,13 +88,17 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         return GroupwiseUNet(model)
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[ParameterGroup]:
-        learn = self.stage.model.learn
-        chosen = [
-            parameter
-            for name, parameter in model.named_parameters()
-            if learn == "all" or (TEMPORAL in name) == (learn == "temporal")
+        """The blocks across frames, and the rest, each with its learning rate."""
+        section = self.stage.model
+        rates = {"temporal": section.temporal_lr or lr, "spatial": lr}
+        chosen: dict[str, list[nn.Parameter]] = {part: [] for part in rates}
+        for name, parameter in model.named_parameters():
+            chosen["temporal" if TEMPORAL in name else "spatial"].append(parameter)
+        return [
+            ParameterGroup(part, chosen[part], rate)
+            for part, rate in rates.items()
+            if section.learn in ("all", part)
         ]
-        return [ParameterGroup(learn, chosen, lr)]
 
     def weight(self, batch: Batch) -> float:
         return sum(float(self._frame_weights(item).sum()) for item in batch["items"])

@@ -20,11 +20,19 @@ from seethrough.data.tags import (
     BODY_GROUP,
     HEAD_GROUP,
     LEGWEAR_WITH_FOOTWEAR,
+    STORED_MASK_ORDER,
     TAG_GROUPS,
 )
 from seethrough.errors import InputError
 from seethrough.recipes.layer_data import LayerData
-from tests.samples import annotation, write_json, write_list, write_png, write_sample
+from tests.samples import (
+    annotation,
+    run_lengths,
+    write_json,
+    write_list,
+    write_png,
+    write_sample,
+)
 
 PARITY_BOXES = {
     "head": (8, 2, 22, 14),
@@ -186,6 +194,21 @@ def test_crop_tags_choose_the_box(tmp_path: Path):
         dataset_3d(source, crop_tags=(("topwear",),))
 
 
+def test_groups_without_crop_tags_are_cropped_to_their_own_but_the_skipped(tmp_path: Path):
+    source = parity_sample(tmp_path)
+    skipping = dataset_3d(source, crop_skip_tags=("head", "face"))
+    legs, top = PARITY_BOXES["legwear"], PARITY_BOXES["topwear"]
+    assert variant(skipping, at(0)) == (0, Crop((6, 13, 24, legs[3]), False))
+    # Nothing of the head group is left to tell the crop.
+    assert variant(skipping, at(1)) == (1, Crop((0, 0, 30, 40), False))
+    mixed = dataset_3d(source, crop_tags=((), ("topwear",)), crop_skip_tags=("head", "topwear"))
+    assert variant(mixed, at(0)) == (0, Crop(legs, False))
+    assert variant(mixed, at(1)) == (1, Crop(top, False))
+    assert mixed[at(0)]["present"].sum() == 3
+    with pytest.raises(InputError, match="unknown tag 'fase'"):
+        dataset_3d(source, crop_skip_tags=("fase",))
+
+
 def test_3d_needs_an_annotation(tmp_path: Path):
     write_png(tmp_path / "p.png", np.zeros((4, 4, 4), np.uint8))
     with pytest.raises(InputError, match=r"p_ann\.json: no such file"):
@@ -314,6 +337,86 @@ def test_sample_without_layers_is_the_whole_character(tmp_path: Path):
     enlarged = attrs.evolve(dataset, random_pad_prob=1.0)
     shares = [(enlarged[at(index)]["layer"][0] / 255).mean().item() for index in range(20)]
     assert len(set(shares)) > 10 and min(shares) < 0.3 and max(shares) < 0.61
+
+
+# --- 2D with the mask condition -----------------------------------------------------------------
+
+
+def hidden_sample(folder: Path) -> Path:
+    """A page whose right half is covered; masks of each tag are stripes of their own."""
+    source = write_sample(folder, "m", (40, 40), {"head": (4, 4, 24, 24), "face": (8, 8, 30, 28)})
+    masks = {tag: np.zeros((40, 40), bool) for tag in STORED_MASK_ORDER}
+    masks["head"][:, :14] = True
+    masks["face"][:, :20] = True
+    write_json(folder / "m.json", [run_lengths(masks[tag]) for tag in STORED_MASK_ORDER])
+    return source
+
+
+@pytest.mark.parametrize(("tag", "edge"), [("head", 14), ("face", 20)])
+def test_the_visible_part_is_found_by_the_name_of_the_tag(tmp_path: Path, tag: str, edge: int):
+    """Masks are stored with `head` last, while it is the first of the tags."""
+    options: dict[str, Any] = {"tag_list": (tag,), "crop_to": "character", "target_size": 26}
+    item = dataset_2d(hidden_sample(tmp_path), mask_condition=True, **options)[at(0)]
+    left = edge - 4  # on the crop, which is the character's box
+    assert item["visible"].shape == (4, 26, 26) and item["visible"].dtype == torch.uint8
+    assert torch.equal(item["visible"][:, :, :left], item["layer"][:, :, :left])
+    assert item["layer"][0, :, left:].any() and not item["visible"][:, :, left:].any()
+    # The page is that of the character, with an alpha of 0 and 1.
+    plain = dataset_2d(tmp_path / "m.png", page_alpha="character", **options)[at(0)]
+    assert torch.equal(plain["layer"], item["layer"])
+    seen = plain["page"][0] > 25
+    assert torch.equal(item["page"][0], seen * torch.tensor(255, dtype=torch.uint8))
+    assert torch.equal(item["page"][1:, seen], plain["page"][1:, seen])
+    assert not item["page"][:, ~seen].any()
+
+
+def test_of_a_whole_character_the_page_is_the_visible_part(tmp_path: Path):
+    source = hidden_sample(tmp_path)
+    dataset = dataset_2d(source, mask_condition=True, tag_list=("wings",))
+    item = dataset[at(0)]
+    assert dataset.item(at(0)).names == ["", "page"]  # decoded and encoded once
+    assert torch.equal(item["visible"], item["page"])
+    assert (tmp_path / "m.json").unlink() is None
+    assert torch.equal(dataset[at(0)]["page"], item["page"])
+    with pytest.raises(InputError, match=r"m\.json: can't be read"):
+        dataset_2d(source, mask_condition=True)[at(0)]
+
+
+def test_random_masks_change_the_page_of_whole_characters_alone(tmp_path: Path):
+    source = hidden_sample(tmp_path)
+    options: dict[str, Any] = {"mask_condition": True, "target_size": 64}
+    whole = dataset_2d(source, tag_list=("wings",), random_mask=0.5, **options)
+    plain = attrs.evolve(whole, random_mask=0.0)
+    draws = [at(index) for index in range(60)]
+    kinds = Counter(
+        item.mask_change.kind if item.mask_change else "none" for item in map(whole.item, draws)
+    )
+    assert kinds.keys() == {"erode", "dilate", "hole", "none"}
+    assert 18 < kinds["none"] < 42 and min(kinds.values()) >= 4
+    for draw in draws[:20]:
+        item, expected = whole[draw], plain[draw]
+        assert torch.equal(item["layer"], expected["layer"])
+        changed = whole.item(draw).mask_change
+        assert torch.equal(item["page"], expected["page"]) == (changed is None)
+        assert torch.equal(item["page"], whole[draw]["page"])
+        keys = [dataset.item(draw).key("page") for dataset in (whole, plain)]
+        assert (keys[0] == keys[1]) == (changed is None)
+    layered = dataset_2d(source, random_mask=1.0, **options)
+    assert all(layered.item(draw).mask_change is None for draw in draws)
+
+
+def test_the_key_of_the_visible_part_tells_the_tag_and_the_masks(tmp_path: Path):
+    source = hidden_sample(tmp_path)
+
+    def key(tag: str) -> str:
+        options: dict[str, Any] = {"tag_list": (tag,), "crop_to": "character"}
+        return dataset_2d(source, mask_condition=True, **options).item(at(0)).key("visible")
+
+    before = key("face")
+    assert key("head") != before == key("face")
+    stored = json.loads((tmp_path / "m.json").read_text())
+    write_json(tmp_path / "m.json", stored[::-1])
+    assert key("face") != before
 
 
 # --- Both ---------------------------------------------------------------------------------------

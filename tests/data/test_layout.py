@@ -88,6 +88,10 @@ def test_masks_are_named_as_they_are_stored(tmp_path: Path):
     """`head` is first in training lists and last in the file; its mask is looked up by name."""
     sample = make(tmp_path)
     masks = sample.masks()
+    assert sample.masks(["head"]).keys() == {"head"}
+    assert np.array_equal(sample.masks(["head"])["head"], masks["head"])
+    with pytest.raises(InputError, match="not of 'hair'"):
+        sample.masks(["hair"])
     assert list(masks) == list(STORED_MASK_ORDER)
     x1, y1, x2, y2 = BOXES["face"]
     face = np.zeros((40, 30), bool)

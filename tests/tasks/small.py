@@ -113,9 +113,7 @@ def stage_2d(small: Small, objective: Objective | None = None) -> LayerDiff2DTra
     )
 
 
-def stage_3d(
-    small: Small, unet: Path, objective: Objective3D | None = None, learn: str = "all"
-) -> LayerDiff3DTrain:
+def stage_3d(small: Small, unet: Path, objective: Objective3D | None = None) -> LayerDiff3DTrain:
     """3D training likewise, from a 3D UNet."""
     default = LayerDiff3DTrain()
     return evolve(
@@ -125,7 +123,6 @@ def stage_3d(
             unet=Local(str(unet)),
             base=small.source("base"),
             transparent_vae=small.source("transparent_vae"),
-            learn=learn,
         ),
         data=small_data(default.data, small),
         objective=objective or Objective3D(offset_probability=0.0, posterior="mean"),

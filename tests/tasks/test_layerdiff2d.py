@@ -53,19 +53,20 @@ def loss_by_hand(small: Small, task: LayerDiff2D, unet: Path, where: Draw) -> fl
     item = task.layers[where]
     vae = AutoencoderKL.from_pretrained(small.base / "vae")
     model = UNet2DConditionModel.from_pretrained(unet)
-    argb = bleed_batch(torch.stack([item["layer"], item["page"]]) / 255)
+    seen = [item[name] for name in ("page", "visible") if name in item]
+    argb = bleed_batch(torch.stack([item["layer"], *seen]) / 255)
     timestep = int(where.numpy("timestep").random() * 1000)
     kept = kept_signal(timestep)
     text = encode_captions(small.base, [item["caption"]])
     with torch.no_grad():
         seen = (2 * argb[:, 1:] - 1) * argb[:, :1]
         mean = vae.encode(seen, return_dict=False)[0].mean * SCALING
-        latents, page = mean[:1], mean[1:]
+        latents, conditions = mean[:1], mean[1:].flatten(0, 1)[None]
         noise = where.numpy("noise").standard_normal(latents.shape[1:], dtype="float32")
         noise = torch.from_numpy(noise)[None]
         noisy = kept.sqrt().float() * latents + (1 - kept).sqrt().float() * noise
         prediction = model(
-            torch.cat([noisy, page], 1),
+            torch.cat([noisy, conditions], 1),
             timestep,
             text.hidden,
             added_cond_kwargs={
@@ -248,6 +249,67 @@ def test_a_unet_of_another_shape_is_refused(small: Small, unet_2d: Path, tmp_pat
         task.build()
 
 
+# The mask condition
+
+
+@pytest.fixture
+def masked(small: Small, unet_2d: Path, tmp_path: Path) -> LayerDiff2D:
+    """From a trained UNet, with weights of their own for the new channels."""
+    options = {"model": {"unet": Local(str(unet_2d))}, "data": {"mask_condition": True}}
+    start = make(small, tmp_path, **options)
+    model: Any = start.build()
+    torch.nn.init.normal_(model.conv_in.weight[:, 8:], std=0.1)
+    unet = start.export(model, tmp_path / "start")["unet"]
+    options["model"] = {"unet": Local(str(unet))}
+    return make(small, tmp_path, **options)
+
+
+def test_the_visible_part_has_input_channels_of_its_own(small: Small, tmp_path: Path) -> None:
+    """They start at zero, so that the network starts as the one without them."""
+    base = read_state_dict(small.base / "unet")
+    model: Any = make(small, tmp_path, data={"mask_condition": True}).build()
+    weight = model.state_dict()["conv_in.weight"]
+    assert model.config.in_channels == weight.shape[1] == 12
+    assert not weight[:, 4:].any() and torch.equal(weight[:, :4], base["conv_in.weight"])
+
+
+def test_the_loss_with_the_mask_condition_by_hand(small: Small, masked: LayerDiff2D) -> None:
+    model = masked.build().eval()
+    unet = masked.context.path(masked.stage.model.unet)  # pyright: ignore[reportArgumentType]
+    draws = [draw(0), draw(3, sample=1)]
+    expected = [loss_by_hand(small, masked, unet, where) for where in draws]
+    data = batch(masked, *draws)
+    assert [list(item["pictures"]) for item in data["items"]] == [
+        [item["frames"][0], "page", "visible"] for item in data["items"]
+    ]
+    assert float(masked.loss(model, data).total) == pytest.approx(sum(expected), rel=1e-4)
+
+
+def test_a_masked_character_sees_its_page_twice(small: Small, masked: LayerDiff2D) -> None:
+    data = evolve(masked.stage.data, tags=("wings",), random_mask=1.0)
+    stage = evolve(masked.stage, data=data)
+    task = LayerDiff2D(stage, masked.context)
+    latents = task.latents(batch(task, draw(0))["items"][0])
+    assert len(latents) == 3 and torch.equal(latents[1], latents[2])
+    assert not torch.equal(latents[0], latents[1])
+
+
+def test_pictures_with_the_mask_condition(masked: LayerDiff2D) -> None:
+    shown = masked.pictures(masked.build().eval())["samples"]
+    item = masked.layers[Draw(seed=0, stage="pictures", step=0, index=0, sample=0)]
+    assert shown.size[0] % SIDE == 0 and shown.size[0] > 3 * SIDE
+    assert "visible" in item
+
+
+def test_a_unet_with_the_mask_condition_is_no_start_without(
+    small: Small, masked: LayerDiff2D, tmp_path: Path
+) -> None:
+    """Nor would the 3D model take it."""
+    task = make(small, tmp_path, model={"unet": masked.stage.model.unet})
+    with pytest.raises(InputError, match="takes 12 input channels, more than the 8 asked for"):
+        task.build()
+
+
 # Data and pictures
 
 
@@ -256,7 +318,8 @@ def test_the_options_of_the_recipe_reach_the_dataset(small: Small, tmp_path: Pat
     options: dict[str, Any] = {
         "sources": sources, "random_flip": 0.3, "random_pad": 0.4, "crop_to": "character",
         "layer_alpha": "premultiplied", "size_groups": (("face",),), "own_box": False,
-        "load_objects": False,
+        "load_objects": False, "tags": ("face", "topwear"), "caption_files": False,
+        "mask_condition": True, "random_mask": 0.2,
     }  # fmt: skip
     layers: Any = make(small, tmp_path, data=options).layers
     assert len(layers) == 3 * 2
@@ -265,6 +328,10 @@ def test_the_options_of_the_recipe_reach_the_dataset(small: Small, tmp_path: Pat
     assert layers.crop_to == "character" and not layers.own_box and not layers.load_objects
     assert layers.layer_alpha == "premultiplied"
     assert layers.target_size_groups == (("face",),)
+    assert layers.tag_list == ("face", "topwear") and not layers.caption_files
+    assert layers.mask_condition and layers.random_mask == 0.2
+    layers = make(small, tmp_path, data={"page_alpha": "character"}).layers
+    assert layers.page_alpha == "character"
 
 
 def test_pictures_show_page_layer_and_prediction(task: LayerDiff2D) -> None:

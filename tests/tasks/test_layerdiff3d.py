@@ -32,12 +32,16 @@ def make(
     unet: Path,
     folder: Path,
     *,
-    learn: str = "all",
+    model: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
     **objective: Any,
 ) -> LayerDiff3D:
-    stage = stage_3d(small, unet, evolve(MEAN, **objective), learn)
-    stage = evolve(stage, data=evolve(stage.data, **(data or {})))
+    stage = stage_3d(small, unet, evolve(MEAN, **objective))
+    stage = evolve(
+        stage,
+        model=evolve(stage.model, **(model or {})),
+        data=evolve(stage.data, **(data or {})),
+    )
     return LayerDiff3D(stage, context(stage, folder))
 
 
@@ -202,21 +206,54 @@ def test_a_sample_loses_all_its_captions_or_none(
 
 def test_what_is_learned(small: Small, unet_3d: Path, tmp_path: Path) -> None:
     names: dict[str, set[str]] = {}
-    for learn in ("all", "temporal", "spatial"):
-        task = make(small, unet_3d, tmp_path, learn=learn)
+    for learn in ("temporal", "spatial"):
+        task = make(small, unet_3d, tmp_path, model={"learn": learn})
         model = task.build()
         (group,) = task.parameter_groups(model, 3e-5)
         assert (group.name, group.lr) == (learn, 3e-5)
         chosen = {id(parameter) for parameter in group.parameters}
         names[learn] = {name for name, p in model.named_parameters() if id(p) in chosen}
         assert len(group.parameters) == len(names[learn])
-    assert names["temporal"] | names["spatial"] == names["all"]
+    assert names["temporal"] | names["spatial"] == {name for name, _ in model.named_parameters()}
     assert not names["temporal"] & names["spatial"]
     assert all(".temporal_transformer_blocks." in name for name in names["temporal"])
     assert not any(".temporal_transformer_blocks." in name for name in names["spatial"])
     assert names["temporal"] and "unet.conv_in.weight" in names["spatial"]
     # As published, the group embeddings go with the spatial part.
     assert any(name.startswith("unet.group_embeds.") for name in names["spatial"])
+
+
+@pytest.mark.parametrize(("temporal_lr", "expected"), [(None, 3e-5), (7e-6, 7e-6)])
+def test_the_blocks_across_frames_have_a_learning_rate_of_their_own(
+    small: Small, unet_3d: Path, tmp_path: Path, temporal_lr: float | None, expected: float
+) -> None:
+    task = make(small, unet_3d, tmp_path, model={"temporal_lr": temporal_lr})
+    model = task.build()
+    groups = task.parameter_groups(model, 3e-5)
+    assert [(group.name, group.lr) for group in groups] == [
+        ("temporal", expected), ("spatial", 3e-5),
+    ]  # fmt: skip
+    all_ids = [id(parameter) for group in groups for parameter in group.parameters]
+    assert sorted(all_ids) == sorted(id(parameter) for parameter in model.parameters())
+    only = make(
+        small, unet_3d, tmp_path, model={"temporal_lr": temporal_lr, "learn": "temporal"}
+    ).parameter_groups(model, 3e-5)
+    assert [(group.name, group.lr) for group in only] == [("temporal", expected)]
+
+
+@pytest.mark.parametrize("learn", ["temporal", "spatial"])
+def test_frozen_parameters_get_no_gradient(
+    small: Small, unet_3d: Path, tmp_path: Path, learn: str
+) -> None:
+    """The published program computes, keeps and clips by the gradients of what it doesn't train."""
+    task = make(small, unet_3d, tmp_path, model={"learn": learn})
+    model = task.build().train()
+    (group,) = task.parameter_groups(model, 3e-5)
+    trained = {id(parameter) for parameter in group.parameters}
+    for parameter in model.parameters():  # as the loop does
+        parameter.requires_grad_(id(parameter) in trained)
+    task.loss(model, batch(task, BODY)).total.backward()
+    assert {id(p) for p in model.parameters() if p.grad is not None} == trained
 
 
 def test_weights_are_taken_as_they_are(small: Small, unet_3d: Path, tmp_path: Path) -> None:
@@ -261,8 +298,9 @@ def test_the_options_of_the_recipe_reach_the_dataset(
     options: dict[str, Any] = {
         "sources": ((small.source("samples"), 3),), "random_flip": 0.3, "random_pad": 0.4,
         "crop_to": "character", "layer_alpha": "premultiplied", "ngroup_iters": 2,
-        "global_batch": 6,
-        "groups": (HEAD_GROUP, BODY_GROUP),
+        "global_batch": 6, "page_alpha": "character",
+        "groups": (HEAD_GROUP, BODY_GROUP), "crop_tags": (("head",), ()),
+        "crop_skip_tags": ("objects",),
     }  # fmt: skip
     layers: Any = make(small, unet_3d, tmp_path, data=options).layers
     assert len(layers) == 3 * 2
@@ -270,7 +308,9 @@ def test_the_options_of_the_recipe_reach_the_dataset(
     assert (layers.random_flip, layers.random_pad_prob) == (0.3, 0.4)
     assert layers.crop_to == "character" and layers.layer_alpha == "premultiplied"
     assert layers.groups == (HEAD_GROUP, BODY_GROUP)
+    assert layers.crop_tags == (("head",), ()) and layers.crop_skip_tags == ("objects",)
     assert (layers.ngroup_iters, layers.global_batch) == (2, 6)
+    assert layers.page_alpha == "character"
     assert [layers.group(draw(i)) for i in range(6)] == [0, 0, 1, 1, 0, 0]
 
 
