@@ -17,12 +17,15 @@ from seethrough.recipes.layerdiff import (
     LayerDiff3DTrain,
 )
 
-SAMPLES = Local("workspace/datasets/l2d_bodysamples_v3.txt")
+SAMPLES = Local("l2d_bodysamples_v3.txt")
 
 
 @recipe
 class LayerDiff3DV3(LayerDiff3DChain):
-    """Live2D samples alone, for both stages. The list of held-out pages is ours."""
+    """Live2D samples alone, for both stages. The list of held-out pages is ours.
+
+    The lists lie in a data root: in workspace/datasets, or where environment.data_roots says.
+    """
 
     train_2d: LayerDiff2DTrain = change(
         LayerDiff2DTrain,
@@ -32,6 +35,4 @@ class LayerDiff3DV3(LayerDiff3DChain):
         LayerDiff3DTrain,
         data=change(LayerDiff3DData, sources=((SAMPLES, 1),)),
     )
-    decompose: Decompose = change(
-        Decompose, pages=Local("workspace/datasets/l2d_bodysamples_v3_test.txt")
-    )
+    decompose: Decompose = change(Decompose, pages=Local("l2d_bodysamples_v3_test.txt"))

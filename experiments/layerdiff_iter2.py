@@ -19,8 +19,8 @@ class LayerDiffIter2(LayerDiff2DChain):
         data=change(
             LayerDiff2DData,
             sources=(
-                (Local("workspace/datasets/l2d_bodysamples_v3.txt"), 16),
-                (Local("workspace/datasets/danbooru_synsamples.txt"), 1),
+                (Local("l2d_bodysamples_v3.txt"), 16),
+                (Local("danbooru_synsamples.txt"), 1),
             ),
         ),
     )

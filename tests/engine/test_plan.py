@@ -15,18 +15,9 @@ from seethrough.recipe import Resolved, load
 from tests.engine.conftest import CHAIN, ROOT, Warm
 
 LIGHT = (
-    "plan",
-    "memory",
-    "record",
-    "drift",
-    "sources",
-    "files",
-    "ranks",
-    "launch",
-    "runner",
-    "environment",
-    "hub",
-)
+    "plan", "memory", "record", "drift", "sources", "files", "ranks", "launch", "runner",
+    "environment", "hub",
+)  # fmt: skip
 
 
 def chain(**flags: str) -> Resolved:
