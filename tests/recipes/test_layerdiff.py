@@ -187,8 +187,7 @@ def test_the_second_iteration_has_its_published_values() -> None:
         assert found[path] == value, section
     # Training configurations: the true samples 16 times, the synthetic ones once.
     assert found["train_2d.data.sources"] == (
-        "((file:l2d_bodysamples_v3.txt, 16), "
-        "(file:danbooru_synsamples.txt, 1))"
+        "((file:l2d_bodysamples_v3.txt, 16), (file:danbooru_synsamples.txt, 1))"
     )
     assert {path.partition(".")[0] for path in found} == {"train_2d"}
 
