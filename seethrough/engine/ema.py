@@ -1,50 +1,42 @@
 """Exponential moving average of trained weights."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Average:
-    """Keeps a float32 average of parameters, updated after every optimizer step.
+    """Keeps an average of float32 weights, updated after every optimizer step.
 
     The decay grows as (1 + step) / (10 + step) up to `decay`, so that the first weights don't
-    weigh on a short run. Nothing here waits for the device.
+    weigh on a short run. Where weights are cut over processes, each averages its part. Nothing
+    here waits for the device.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    def __init__(self, weights: list[Tensor], decay: float) -> None:
+        self.weights = weights
         self.decay = decay
-        self.values = [parameter.detach().float().clone() for parameter in self.parameters]
+        self.values = [weight.detach().clone() for weight in weights]
 
     def update(self, step: int) -> None:
         """Move towards the weights after `step` optimizer steps (from 1)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = [parameter.detach().float() for parameter in self.parameters]
-        torch._foreach_lerp_(self.values, current, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(self.values, self.weights, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the average into the network for a while."""
-        kept = [parameter.detach().clone() for parameter in self.parameters]
-        self._write(self.values)
+        """Put the average in the place of the weights for a while."""
+        self._swap()
         try:
             yield
         finally:
-            self._write(kept)
-
-    def state_dict(self) -> dict[str, list[Tensor]]:
-        """The averages, in the order of the parameters."""
-        return {"values": self.values}
-
-    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
-        """Take over averages that `state_dict` gave."""
-        for mine, given in zip(self.values, state["values"], strict=True):
-            mine.copy_(given)
+            self._swap()
 
     @torch.no_grad()
-    def _write(self, values: list[Tensor]) -> None:
-        for parameter, value in zip(self.parameters, values, strict=True):
-            parameter.copy_(value)
+    def _swap(self) -> None:
+        for weight, value in zip(self.weights, self.values, strict=True):
+            kept = weight.detach().clone()
+            weight.copy_(value)
+            value.copy_(kept)

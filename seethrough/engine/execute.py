@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from seethrough.engine.files import clear_disk_errors
+from seethrough.engine.loader import Split
 from seethrough.engine.loop import train
 from seethrough.engine.ranks import one_failure, process_state, world
 from seethrough.engine.sources import fetch, snapshot_commit, sources
@@ -162,17 +163,20 @@ def make_accelerator(stage: TrainStage, context: StageContext) -> Accelerator:
         # Gradients lie in the buckets: no second copy of them.
         gradient_as_bucket_view=True,
     )
-    plugin = None
+    plugin, accumulation = None, 1
     if stage.deepspeed.zero_stage > 0:
         from seethrough.engine.zero import deepspeed_plugin
 
-        plugin = deepspeed_plugin(stage, cpu)
+        state = PartialState()
+        accumulation = Split.of(stage, state.process_index, state.num_processes).accumulation
+        plugin = deepspeed_plugin(stage, accumulation, cpu)
     return Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
-        # The processes are joined already; for DeepSpeed, accelerate must not know of the CPU.
+        # For DeepSpeed, accelerate mustn't know of the CPU; the processes are joined already.
         cpu=cpu and plugin is None,
         deepspeed_plugin=plugin,
-        gradient_accumulation_steps=1 if plugin is None else stage.accumulation,
+        # Only DeepSpeed is told: where it isn't there, accelerate would divide the loss by it.
+        gradient_accumulation_steps=accumulation,
         kwargs_handlers=[parallel],
     )
 

@@ -30,8 +30,11 @@ def launch_stage(work: "Work", file: Path | None) -> "Finished | None":
     `file` is the experiment's, for new processes that have to find its classes. Returns what the
     stage made on the main process, None on others.
     """
-    processes = work.stage.hardware.processes if isinstance(work.stage, TrainStage) else 1
-    if processes == 1 or world() > 1:
+    stage = work.stage
+    processes = stage.hardware.processes if isinstance(stage, TrainStage) else 1
+    # DeepSpeed wants a process group, be it of one.
+    grouped = processes > 1 or (isinstance(stage, TrainStage) and stage.deepspeed.zero_stage > 0)
+    if not grouped or world() > 1:
         from seethrough.engine.execute import run_stage
 
         return run_stage(work)

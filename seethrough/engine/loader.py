@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seethrough.data.draws import Draw, sample_order
 from seethrough.errors import InputError
+from seethrough.recipes.training import TrainStage
 from seethrough.tasks.task import Batch, Task
 
 
@@ -20,6 +21,17 @@ class Split:
     micro_batch: int
     rank: int
     world: int
+
+    @classmethod
+    def of(cls, stage: TrainStage, rank: int, world: int) -> "Split":
+        """The split of a stage's batch; raises InputError if it is uneven."""
+        share = world * stage.hardware.micro_batch
+        if stage.data.global_batch % share:
+            raise InputError(
+                f"data.global_batch={stage.data.global_batch} doesn't split over {world} processes "
+                f"x hardware.micro_batch={stage.hardware.micro_batch}: change one of them"
+            )
+        return cls(stage.data.global_batch, stage.hardware.micro_batch, rank, world)
 
     @property
     def accumulation(self) -> int:

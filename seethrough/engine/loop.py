@@ -23,6 +23,7 @@ from seethrough.engine.checkpoint import (
     save_checkpoint,
     sweep,
 )
+from seethrough.engine.distribution import DataParallel, Distribution
 from seethrough.engine.divergence import DivergenceError, LossWatch
 from seethrough.engine.ema import Average
 from seethrough.engine.loader import MicroBatches, Split, load_batches
@@ -42,7 +43,6 @@ def train(
     Returns the result and the seconds that earlier sessions put into it.
     """
     run = TrainingRun(stage, task, context, accelerator)
-    run.restore()
     earlier = run.seconds
     run.fit()
     return run.finish(), earlier
@@ -64,24 +64,29 @@ class TrainingRun:
         self.seconds = 0.0
         """Of earlier sessions, up to the checkpoint that this one resumed from."""
         self.started = time.perf_counter()
-        self.split = _split(stage, accelerator)
+        self.split = Split.of(stage, accelerator.process_index, accelerator.num_processes)
 
-        self.network = self._network()
-        groups = task.parameter_groups(self.network, stage.optim.lr)
+        network = self._network()
+        groups = task.parameter_groups(network, stage.optim.lr)
         trained = {id(parameter) for group in groups for parameter in group.parameters}
-        for parameter in self.network.parameters():
+        for parameter in network.parameters():
             parameter.requires_grad_(id(parameter) in trained)
-        self.network.to(accelerator.device)
-        self.average = (
-            Average(self.network.parameters(), stage.optim.ema_decay)
-            if stage.optim.ema_decay is not None
-            else None
-        )
         optimizer = make_optimizer(stage.optim, groups)
-        self.model: nn.Module
-        self.optimizer: Optimizer
-        self.model, self.optimizer = accelerator.prepare(self.network, optimizer)
-        task.prepare(self.network)
+        self.part_types = self._part_types(network, optimizer)
+        path = self._newest_checkpoint()
+        parts = None if path is None else self._read(path, network)
+        self.distribution = self._distribute(network, optimizer)
+        if stage.hardware.compile:
+            network.compile()
+        self.average: Average | None = None
+        if parts is not None:
+            self._restore(parts)
+        elif stage.optim.ema_decay is not None:
+            self.average = Average(self.distribution.masters(), stage.optim.ema_decay)
+        task.prepare(network)
+        if path is not None:
+            self.step = checkpoint_step(path)
+            context.report(f"{context.name}: resumed after step {self.step} from {path}")
 
     def _network(self) -> nn.Module:
         network = self.task.build()
@@ -95,69 +100,93 @@ class TrainingRun:
             network.enable_gradient_checkpointing()  # type: ignore[operator]
         if self.stage.hardware.channels_last:
             nn.Module.to(network, memory_format=torch.channels_last)
-        if self.stage.hardware.compile:
-            network.compile()
         return network
 
-    def restore(self) -> None:
-        """Continue from the newest good checkpoint, which the main process chooses."""
+    def _distribute(self, network: nn.Module, optimizer: Optimizer) -> Distribution:
+        optim = self.stage.optim
+        if self.stage.deepspeed.zero_stage == 0:
+            return DataParallel(network, optimizer, self.accelerator, optim.max_grad_norm)
+        from seethrough.engine.zero import Zero
+
+        distribution = Zero(network, optimizer, self.accelerator, self.task.branching)
+        if self.accelerator.is_main_process:
+            distribution.write_config(self.context.directory / "deepspeed.json")
+        return distribution
+
+    def _newest_checkpoint(self) -> Path | None:
+        """The newest good checkpoint, which the main process chooses."""
         path = None
         if self.accelerator.is_main_process:
             sweep(self.checkpoints, self.stage.schedule.keep_checkpoints)
             path = latest_good_checkpoint(self.checkpoints, self.context.report)
-        path = broadcast_object_list([path])[0]
-        if path is None:
-            return
-        self._load(path)
-        self.context.report(f"{self.context.name}: resumed after step {self.step} from {path}")
+        return broadcast_object_list([path])[0]
 
-    def _load(self, path: Path) -> None:
+    def _read(self, path: Path, network: nn.Module) -> dict[str, Any]:
+        """A checkpoint's parts; the network takes its weights before it is distributed."""
         parts = load_checkpoint(path)
-        progress = parts.pop("progress")
-        own = {name: type(part).__name__ for name, part in self._parts().items()}
-        if progress["parts"] != own:
+        again = (
+            "go back to the recipe that wrote it, or make the stage anew with "
+            f"--redo={self.context.name}"
+        )
+        progress = parts["progress"]
+        if progress["parts"] != self.part_types:
             raise InputError(
-                f"{path}: holds {progress['parts']}, but the recipe asks for {own}: go back to the "
-                f"recipe that wrote it, or make the stage anew with --redo={self.context.name}"
+                f"{path}: holds {progress['parts']}, but the recipe asks for {self.part_types}: "
+                f"{again}"
             )
-        # The checkpoint has the state, the recipe the learning rates and other options.
-        groups = [dict(group) for group in self.optimizer.param_groups]
-        try:
-            self.network.load_state_dict(parts["network"])
-            self.optimizer.load_state_dict(parts["optimizer"])
-        except (RuntimeError, ValueError) as error:
+        if progress["layout"] != self._layout() and not self.stage.hardware.reshard:
             raise InputError(
-                f"{path}: is not of the recipe's network: {error}\nGo back to the recipe that "
-                f"wrote it, or make the stage anew with --redo={self.context.name}"
-            ) from error
-        for group, own_group in zip(self.optimizer.param_groups, groups, strict=True):
-            group.update({key: value for key, value in own_group.items() if key != "params"})
-        if self.average is not None:
-            self.average.load_state_dict(parts["average"])
+                f"{path}: was written with {_words(progress['layout'])}, but this run has "
+                f"{_words(self._layout())}: it would go on to rounding, not to the same bits. Run "
+                f"as before, or allow that with --{self.context.name}.hardware.reshard=true"
+            )
+        try:
+            network.load_state_dict(parts["network"])
+        except RuntimeError as error:
+            raise InputError(f"{path}: is not of the recipe's network: {error}\n{again}") from error
+        return parts
+
+    def _restore(self, parts: dict[str, Any]) -> None:
+        """Take over the rest of a checkpoint."""
+        if self.stage.optim.ema_decay is not None:
+            self.distribution.set_weights(parts["average"])
+            self.average = Average(self.distribution.masters(), self.stage.optim.ema_decay)
+            self.distribution.set_weights(parts["network"])
+        self.distribution.set_optimizer_state(parts["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(parts["scaler"])
-        self.step = checkpoint_step(path)
-        self.metrics = progress["metrics"]
-        self.seconds = progress["seconds"]
+        self.metrics = parts["progress"]["metrics"]
+        self.seconds = parts["progress"]["seconds"]
 
-    def _parts(self) -> dict[str, Any]:
+    def _part_types(self, network: nn.Module, optimizer: Optimizer) -> dict[str, str]:
         """What a checkpoint keeps the state of, by name."""
-        parts = {
-            "network": self.network,
-            # accelerate wraps the recipe's optimizer
-            "optimizer": getattr(self.optimizer, "optimizer", self.optimizer),
-            "average": self.average,
-            "scaler": self.accelerator.scaler,
+        parts = {"network": network, "optimizer": optimizer, "scaler": self.accelerator.scaler}
+        types = {name: type(part).__name__ for name, part in parts.items() if part is not None}
+        return types if self.stage.optim.ema_decay is None else types | {"average": "Average"}
+
+    def _layout(self) -> dict[str, int]:
+        """What the last bits of a run depend on beside its recipe."""
+        return {
+            "processes": self.accelerator.num_processes,
+            "micro_batch": self.stage.hardware.micro_batch,
+            "zero_stage": self.stage.deepspeed.zero_stage,
         }
-        return {name: part for name, part in parts.items() if part is not None}
 
     def save(self) -> None:
-        """Write a checkpoint of the current step; every process waits for it."""
+        """Write a checkpoint of the current step; every process takes part."""
+        trees: dict[str, Any] = {
+            "network": self.distribution.weights(),
+            "optimizer": self.distribution.optimizer_state(),
+        }
+        if self.average is not None:
+            with self.average.applied():
+                trees["average"] = self.distribution.weights()
         if self.accelerator.is_main_process:
-            own = self._parts()
-            trees: dict[str, Any] = {name: part.state_dict() for name, part in own.items()}
+            if self.accelerator.scaler is not None:
+                trees["scaler"] = self.accelerator.scaler.state_dict()
             trees["progress"] = {
-                "parts": {name: type(part).__name__ for name, part in own.items()},
+                "parts": self.part_types,
+                "layout": self._layout(),
                 "metrics": self.metrics,
                 "seconds": self.seconds + time.perf_counter() - self.started,
             }
@@ -176,7 +205,7 @@ class TrainingRun:
             while self.step < schedule.max_steps:
                 with timer.waiting():
                     batches = [next(micro_batches) for _ in range(self.split.accumulation)]
-                rates = self._update(batches, watch)
+                rates = self.update(batches, watch)
                 self.step += 1
                 timer.steps += 1
                 log.step()
@@ -209,18 +238,19 @@ class TrainingRun:
     def finish(self) -> StageResult:
         """Export the trained weights (their average, when one is kept)."""
         artifacts: dict[str, Path] = {}
-        if self.accelerator.is_main_process:
-            with self._shown_weights():
-                artifacts = self.task.export(self.network, self.context.directory)
+        with self._whole(torch.device("cpu")) as network:
+            if self.accelerator.is_main_process:
+                artifacts = self.task.export(network, self.context.directory)
         self.accelerator.wait_for_everyone()
         return StageResult(artifacts=artifacts, metrics=self.metrics)
 
-    def _update(self, batches: list[Batch], watch: LossWatch) -> dict[str, float]:
+    def update(self, batches: list[Batch], watch: LossWatch) -> dict[str, float]:
         """One optimizer step over this process's micro-batches of the global batch.
 
         Returns the learning rates. A step that fp16's scaler skips, as its gradient overflowed,
         counts as a step: draws and learning rate go on, the average sees the weights once more.
         """
+        distribution = self.distribution
         world = self.accelerator.num_processes
         weight = self._global_weight(batches)
         for number, batch in enumerate(batches):
@@ -228,18 +258,15 @@ class TrainingRun:
             # Dropout, if the network has any, follows from the first draw of the micro-batch.
             torch.manual_seed(draws[0].torch("network").initial_seed())
             last = number == len(batches) - 1
-            sync = contextlib.nullcontext() if last else self.accelerator.no_sync(self.model)
-            with sync:
+            with distribution.micro_batch(last):
                 moved: Any = send_to_device(batch, self.accelerator.device, non_blocking=True)
-                with self.accelerator.autocast():
-                    loss = self.task.loss(self.model, moved)
-                # Data parallelism averages over processes; the loss is a global sum / weight.
-                self.accelerator.backward(loss.total * (world / weight))
+                with distribution.autocast():
+                    loss = self.task.loss(distribution.model, moved)
+                # Gradients are averaged over processes; the loss is a global sum / weight.
+                distribution.backward(loss.total * (world / weight))
             watch.add(draws, loss, weight)
-        rates = set_learning_rates(self.optimizer, lr_share(self.stage.schedule, self.step))
-        watch.add_norm(self.step, self._clip())
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        rates = set_learning_rates(distribution.optimizer, lr_share(self.stage.schedule, self.step))
+        watch.add_norm(self.step, distribution.step())
         if self.average is not None:
             self.average.update(self.step + 1)
         return rates
@@ -253,16 +280,6 @@ class TrainingRun:
             torch.distributed.all_reduce(total)
         # A batch without any term has a loss of 0, not of 0 / 0.
         return total.clamp_min(1e-12)
-
-    def _clip(self) -> Tensor:
-        """Clip the gradient; returns its norm before that, on the device."""
-        self.accelerator.unscale_gradients()
-        parameters = [p for p in self.network.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        limit = self.stage.optim.max_grad_norm
-        if limit is not None:
-            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-        return norm
 
     def _micro_batches(self, stop: int) -> Iterator[Batch]:
         dataset = self.task.dataset()
@@ -279,27 +296,29 @@ class TrainingRun:
         return self.step % every == 0 or self.step == self.stage.schedule.max_steps
 
     @contextlib.contextmanager
-    def _shown_weights(self) -> Iterator[None]:
-        """The network as it is exported: averaged weights, evaluation mode."""
-        self.network.eval()
-        with self.average.applied() if self.average else contextlib.nullcontext():
-            yield
-        self.network.train()
+    def _whole(self, device: torch.device) -> Iterator[nn.Module]:
+        """The network as it is exported: averaged weights, evaluation mode.
+
+        Every process enters; on the main one it is whole.
+        """
+        averaged = self.average.applied() if self.average else contextlib.nullcontext()
+        with averaged, self.distribution.whole(device) as network:
+            yield network
 
     def _validate(self, log: RunLog) -> None:
-        if self.accelerator.is_main_process:
-            with self._shown_weights(), torch.no_grad():
-                values = self.task.validate(self.network)
-            values = {f"validation/{name}": value for name, value in values.items()}
-            self.metrics.update(values)
-            if values:
-                log.numbers(self.step, values)
+        with self._whole(self.accelerator.device) as network, torch.no_grad():
+            if self.accelerator.is_main_process:
+                values = self.task.validate(network)
+                values = {f"validation/{name}": value for name, value in values.items()}
+                self.metrics.update(values)
+                if values:
+                    log.numbers(self.step, values)
         self.accelerator.wait_for_everyone()
 
     def _pictures(self, log: RunLog) -> None:
-        if self.accelerator.is_main_process:
-            with self._shown_weights(), torch.no_grad():
-                log.pictures(self.step, self.task.pictures(self.network))
+        with self._whole(self.accelerator.device) as network, torch.no_grad():
+            if self.accelerator.is_main_process:
+                log.pictures(self.step, self.task.pictures(network))
         self.accelerator.wait_for_everyone()
 
 
@@ -347,17 +366,5 @@ def _peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _split(stage: TrainStage, accelerator: Accelerator) -> Split:
-    world = accelerator.num_processes
-    share = world * stage.hardware.micro_batch
-    if stage.data.global_batch % share:
-        raise InputError(
-            f"data.global_batch={stage.data.global_batch} doesn't split over {world} processes x "
-            f"hardware.micro_batch={stage.hardware.micro_batch}: change one of them"
-        )
-    return Split(
-        global_batch=stage.data.global_batch,
-        micro_batch=stage.hardware.micro_batch,
-        rank=accelerator.process_index,
-        world=world,
-    )
+def _words(layout: dict[str, int]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in layout.items())

@@ -23,8 +23,20 @@ def save_tree(tree: Any, path: Path) -> None:
     """
     tensors: dict[str, Tensor] = {}
     plain = _encode(tree, tensors)
-    save_file(tensors, path.with_suffix(".safetensors"))
+    save_file(_apart(tensors), path.with_suffix(".safetensors"))
     path.with_suffix(".json").write_text(json.dumps(plain))
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of those that share memory, which safetensors refuses."""
+    seen: set[int] = set()
+    apart: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        shares = storage.nbytes() != tensor.nbytes or storage.data_ptr() in seen
+        seen.add(storage.data_ptr())
+        apart[name] = tensor.clone() if shares else tensor
+    return apart
 
 
 def load_tree(path: Path) -> Any:
@@ -36,8 +48,7 @@ def load_tree(path: Path) -> Any:
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        # A copy: safetensors refuses tensors that share memory.
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        tensors[name] = value.detach().to("cpu").contiguous()
         return {_TENSOR: name}
     if isinstance(value, dict):
         if value and all(type(key) is int for key in value):

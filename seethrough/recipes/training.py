@@ -46,7 +46,8 @@ class Optim(Section):
     """Decay per step of an exponential moving average of the weights; none keeps no average."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    """Autocast type of the forward pass; weights and optimizer stay in float32."""
+    """Autocast type of the forward pass; weights and optimizer stay in float32. Under ZeRO the
+    network holds a copy of its weights in this type."""
 
 
 @recipe
@@ -137,19 +138,54 @@ class Schedule(Section):
 
 @recipe
 class DeepSpeed(Section):
-    """How optimizer state, gradients and weights are spread over processes."""
+    """How weights, gradients and optimizer state are spread over the processes."""
 
     zero_stage: Literal[0, 1, 2, 3] = 0
-    """ZeRO stage; 0 is plain distributed data parallel."""
+    """ZeRO stage (Rajbhandari et al., 2020): 1 spreads the optimizer's state over the processes, 2
+    the gradients too, 3 the weights too; 0 spreads nothing and leaves DeepSpeed out."""
 
-    offload_optimizer: bool = False
-    """Keep the optimizer's state in host memory (needs a ZeRO stage of at least 1)."""
+    offload_optimizer: Literal["cpu", "nvme"] | None = None
+    """Keep the optimizer's state in host memory, or, with ZeRO-3, on a disk; none on the device."""
+
+    offload_parameters: Literal["cpu", "nvme"] | None = None
+    """ZeRO-3: keep the weights in host memory or on a disk between uses; none on the device."""
+
+    nvme_path: str | None = None
+    """Folder on the disk that state is offloaded to."""
+
+    reduce_bucket_size: PositiveInt = 500_000_000
+    """Gradient elements that are reduced at once."""
+
+    allgather_bucket_size: PositiveInt = 500_000_000
+    """ZeRO-1 and 2: weight elements that are gathered at once after a step."""
+
+    overlap_comm: bool | None = None
+    """Reduce gradients while the backward pass goes on, which doubles their buckets; none is
+    DeepSpeed's choice: with ZeRO-3 alone."""
+
+    prefetch_bucket_size: PositiveInt = 50_000_000
+    """ZeRO-3: weight elements that are fetched before they are needed."""
+
+    persistence_threshold: NonNegativeInt = 100_000
+    """ZeRO-3: parameters of fewer elements stay whole on every device."""
+
+    max_live_parameters: PositiveInt = 1_000_000_000
+    """ZeRO-3: gathered weight elements that a device holds at most before it lets some go."""
+
+    sub_group_size: PositiveInt = 1_000_000_000
+    """ZeRO-3: elements that the optimizer steps at once, which bounds what an offloaded step
+    moves."""
 
     def check(self) -> Iterator[tuple[str, str]]:
-        if self.offload_optimizer and self.zero_stage == 0:
+        if self.offload_optimizer is not None and self.zero_stage == 0:
             yield "offload_optimizer", "needs zero_stage of at least 1"
-        if self.zero_stage > 0:
-            yield "zero_stage", "the engine trains with distributed data parallel: set it to 0"
+        if self.offload_optimizer == "nvme" and self.zero_stage != 3:
+            yield "offload_optimizer", "to a disk needs zero_stage=3"
+        if self.offload_parameters is not None and self.zero_stage != 3:
+            yield "offload_parameters", "needs zero_stage=3"
+        on_disk = "nvme" in (self.offload_optimizer, self.offload_parameters)
+        if on_disk != (self.nvme_path is not None):
+            yield "nvme_path", "belongs to offload to nvme, and that needs it"
 
 
 @recipe
@@ -184,6 +220,10 @@ class Hardware(Device):
 
     compile: bool = False
     """Compile the network with torch.compile."""
+
+    reshard: bool = False
+    """Go on from a checkpoint that another number of processes, another micro-batch or another
+    ZeRO stage wrote: to rounding then, not to the same bits."""
 
     device_memory_gib: PositiveFloat = 80.0
     """Memory of one device in GiB; the plan compares its estimate with this."""
@@ -249,7 +289,18 @@ class TrainStage(Stage):
                 f"{self.data.global_batch} doesn't split over processes={self.hardware.processes}"
                 f" x micro_batch={self.hardware.micro_batch}",
             )
-        if isinstance(self.optim, AdamW8bit) and self.deepspeed.offload_optimizer:
-            yield "optim", "8-bit AdamW has no CPU offload: use AdamW or offload_optimizer=false"
+        if self.deepspeed.zero_stage > 0:
+            yield from self._check_zero()
         if self.optim.precision == "fp16" and self.hardware.device == "cpu":
             yield "optim.precision", "fp16 needs a GPU: use bf16 or fp32 on the CPU"
+
+    def _check_zero(self) -> Iterator[tuple[str, str]]:
+        stage = f"deepspeed.zero_stage={self.deepspeed.zero_stage}"
+        if not isinstance(self.optim, AdamW):
+            yield "optim", f"{stage} cuts its state anywhere, which only AdamW's allows"
+        if self.optim.precision == "fp16":
+            yield "optim.precision", f"{stage} trains in bf16 or fp32"
+        if self.optim.ema_decay is not None and self.deepspeed.offload_optimizer == "nvme":
+            yield "optim.ema_decay", "weights on a disk have no average: offload to cpu, or none"
+        if self.hardware.compile and self.deepspeed.zero_stage == 3:
+            yield "hardware.compile", f"{stage} gathers weights as they are used: set it to false"

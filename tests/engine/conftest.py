@@ -21,6 +21,7 @@ ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
+    "DS_ACCELERATOR": "cpu",
     "WANDB_SILENT": "true",
     "PYTHONPATH": str(ROOT),
 }

@@ -20,6 +20,7 @@ IMPORTS = (
     "tests.engine.toy",
     # What torch's and others' optimizers import when they are made.
     "torch._dynamo",
+    "deepspeed",
     "bitsandbytes.optim",
     "transformers.optimization",
 )
