@@ -35,6 +35,19 @@ def world() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
+def check_launcher() -> None:
+    """Raise InputError in one of several processes of srun that nobody gave a rank.
+
+    Each of them would take itself for the only one.
+    """
+    task = os.environ.get("SLURM_PROCID", "0")
+    if task != "0" and "RANK" not in os.environ:
+        raise InputError(
+            f"this is task {task} of srun and has no RANK: let srun start one task a machine, and "
+            "torchrun in it, as launchers/README.md shows"
+        )
+
+
 def process_state(cpu: bool) -> "PartialState":
     """Join the other ranks, once a process, on CUDA unless `cpu`.
 

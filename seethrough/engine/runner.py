@@ -10,7 +10,15 @@ from seethrough.engine.environment import apply, environment_of
 from seethrough.engine.files import remove_tree, tree_sha256
 from seethrough.engine.launch import launch_stage
 from seethrough.engine.plan import Plan, StagePlan, drift_message, make_plan, missing_inputs
-from seethrough.engine.ranks import FAILURE, everywhere, part, process_state, rank, world
+from seethrough.engine.ranks import (
+    FAILURE,
+    check_launcher,
+    everywhere,
+    part,
+    process_state,
+    rank,
+    world,
+)
 from seethrough.engine.record import (
     Artifact,
     StageRecord,
@@ -56,6 +64,7 @@ def run(
 
     Under an outer launcher every process calls this: the main one alone plans, prints and writes.
     """
+    check_launcher()
     choice = _choose(list(resolved.stages), only, from_stage, redo, accept)
     for setting in apply(environment_of(resolved.experiment)):
         if rank() == 0:

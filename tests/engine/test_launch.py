@@ -76,6 +76,15 @@ def test_ranks_of_an_outer_launcher_redo_and_stop_together(warm: Warm, tmp_path:
     assert done.err.count("lrr") == 1
 
 
+def test_a_task_of_srun_without_a_rank_does_not_run(warm: Warm, tmp_path: Path) -> None:
+    """It would run the experiment beside the others, in the same folder."""
+    done = warm.run(CHAIN, f"--runs={tmp_path}", env={"SLURM_PROCID": "3"})
+    assert done.code == 2
+    assert "this is task 3 of srun and has no RANK: let srun start one task a machine" in done.err
+    done = warm.run(CHAIN, f"--runs={tmp_path}", "--only=rows", env={"SLURM_PROCID": "0"})
+    assert done.code == 0, done.err
+
+
 def test_a_split_that_does_not_fit_the_outer_launcher(warm: Warm, tmp_path: Path) -> None:
     done = warm.run(CHAIN, f"--runs={tmp_path}", world=3)
     assert 2 in done.codes and 0 not in done.codes
