@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seethrough.data.draws import Draw, sample_order
+from seethrough.engine.bad_samples import BadSample, Loaded, load, note
 from seethrough.errors import InputError
 from seethrough.recipes.training import TrainStage
 from seethrough.tasks.task import Batch, Task
@@ -78,30 +79,36 @@ class MicroBatches(Sampler[list[Draw]]):
 class _CarriesBadInput(Dataset[Any]):
     """A dataset whose InputErrors are items: raised in a worker, they would bring a traceback."""
 
-    def __init__(self, dataset: Dataset[Batch]) -> None:
+    def __init__(self, dataset: Dataset[Batch], skip: bool) -> None:
         self.dataset = dataset
+        self.skip = skip
 
-    def __getitem__(self, draw: Draw) -> Batch | InputError:
+    def __getitem__(self, draw: Draw) -> Loaded | InputError:
         try:
-            return self.dataset[draw]
+            return load(self.dataset, draw, self.skip)
         except InputError as error:
             return error
 
 
 @attrs.frozen
 class _Collate:
-    """The task's `collate`, past which InputErrors are carried."""
+    """The task's `collate`, past which InputErrors and what was left out are carried."""
 
     collate: Callable[[list[Batch]], Batch]
 
-    def __call__(self, items: list[Any]) -> Batch | InputError:
+    def __call__(
+        self, items: list[Loaded | InputError]
+    ) -> tuple[Batch, list[BadSample]] | InputError:
+        loaded: list[Loaded] = []
         for item in items:
             if isinstance(item, InputError):
                 return item
+            loaded.append(item)
         try:
-            return self.collate(items)
+            batch = self.collate([item.item for item in loaded])
         except InputError as error:
             return error
+        return batch, [bad for item in loaded for bad in item.left_out]
 
 
 def load_batches(
@@ -113,17 +120,23 @@ def load_batches(
 ) -> Iterator[Batch]:
     """The micro-batches in order; memory is pinned for CUDA so that copies overlap with compute.
 
-    Raises the InputError of a bad sample as it is, whichever worker met it.
+    Raises the InputError of a bad sample as it is, whichever worker met it, or leaves the sample
+    out and names it in the stage's list, as the recipe says.
     """
     loader = DataLoader(
-        _CarriesBadInput(dataset),
+        _CarriesBadInput(dataset, skip=task.stage.data.bad_samples == "skip"),
         batch_sampler=batches,
         collate_fn=_Collate(task.collate),
         num_workers=workers,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
     )
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise batch
+    for loaded in loader:
+        if isinstance(loaded, InputError):
+            raise loaded
+        batch, left_out = loaded
+        for bad in left_out:
+            sample = task.sample_name(bad.row)
+            if note(task.context.directory, sample, bad.error):
+                task.context.report(f"{task.context.name}: left out {sample}: {bad.error}")
         yield batch

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seethrough.data.draws import Draw
+from seethrough.engine import bad_samples
 from seethrough.engine.checkpoint import (
     checkpoint_step,
     complete_checkpoints,
@@ -242,6 +243,9 @@ class TrainingRun:
             if self.accelerator.is_main_process:
                 artifacts = self.task.export(network, self.context.directory)
         self.accelerator.wait_for_everyone()
+        left_out = bad_samples.count(self.context.directory)
+        if left_out:
+            self.metrics["bad_samples"] = left_out
         return StageResult(artifacts=artifacts, metrics=self.metrics)
 
     def update(self, batches: list[Batch], watch: LossWatch) -> dict[str, float]:

@@ -28,6 +28,10 @@ class Data(Section):
     global_batch: PositiveInt = 1
     """Samples per optimizer step over all processes; hardware only splits it."""
 
+    bad_samples: Execution[Literal["stop", "skip"]] = "stop"
+    """What a sample that can't be read does: stop the run, or give its place to another one and
+    have its name in bad_samples.jsonl."""
+
 
 @recipe
 class Optim(Section):

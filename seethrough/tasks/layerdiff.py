@@ -115,6 +115,9 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
     def dataset(self) -> PictureItems:
         return PictureItems(self.layers, self.store)
 
+    def sample_name(self, row: int) -> str:
+        return str(self.layers.page_path(row))
+
     def prepare(self, model: nn.Module) -> None:
         del model
         for network in (self.vae, self.transparent_vae):

@@ -119,6 +119,10 @@ class Task(ABC, Generic[StageT]):
     def dataset(self) -> Dataset[Batch]:
         """Rows to draw from: `dataset[draw]` gives one item, `len(dataset)` the rows."""
 
+    def sample_name(self, row: int) -> str:
+        """What a person calls a row of the dataset, such as its file."""
+        return f"row {row}"
+
     @abstractmethod
     def weight(self, batch: Batch) -> float:
         """How many terms the loss of this micro-batch averages over (host number, no sync)."""

@@ -99,6 +99,9 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
     def dataset(self) -> LayerDiff2DDataset:
         return layer_dataset(self.stage.data, self.context)
 
+    def sample_name(self, row: int) -> str:
+        return str(self.dataset().page_path(row))
+
     def weight(self, batch: Batch) -> float:
         return len(batch["draw"])
 
