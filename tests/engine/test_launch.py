@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from seethrough.engine.execute import Work
+from seethrough.recipe import Output
+from tests.engine.chain import Total
 from tests.engine.conftest import CHAIN, ENVIRONMENT, ROOT, Warm, command, record, weights
 
 TWO = "--train.hardware.processes=2"
@@ -60,6 +63,20 @@ def test_own_processes_make_what_an_outer_launcher_does(warm: Warm, tmp_path: Pa
         # Own processes, the same command, in one process: nothing is left to do.
         done = warm.run(CHAIN, f"--runs={runs}")
         assert done.out == "rows: done\ntrain: done\ntotal: done\n"
+
+
+def test_work_comes_whole_to_other_processes(tmp_path: Path) -> None:
+    stage = Total()
+    work = Work(
+        experiment="chain",
+        name="total",
+        stage=stage,
+        directory=tmp_path,
+        outputs={Output("train", "weights"): tmp_path / "weights"},
+        config={"weights": "stage:train/weights"},
+        data_roots=("one", "/two"),
+    )
+    assert Work.from_plain(json.loads(json.dumps(work.plain())), stage) == work
 
 
 def test_ranks_of_an_outer_launcher_redo_and_stop_together(warm: Warm, tmp_path: Path) -> None:
