@@ -20,7 +20,8 @@ def resample(
 
     The box (x1, y1, x2, y2), x1 < x2 and y1 < y2, is in pixels of the layer and not rounded, so
     that nothing shifts; where it reaches beyond the layer the result is transparent. Colour is
-    weighed by alpha: a transparent pixel has no colour of its own. Returns (height, width, 4).
+    weighed by alpha: a transparent pixel has no colour of its own, and is black in the result.
+    Returns (height, width, 4).
     """
     width, height = size
     if content_box(layer) is None:
@@ -50,4 +51,6 @@ def resample(
     part = np.stack(planes, axis=-1)
     alpha = part[..., 3:]
     color = np.divide(part[..., :3], alpha, out=np.zeros_like(part[..., :3]), where=alpha > 0)
-    return quantize(np.concatenate([color, alpha], axis=-1))
+    result = quantize(np.concatenate([color, alpha], axis=-1))
+    result[result[..., 3] == 0] = 0
+    return result

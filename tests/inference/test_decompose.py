@@ -7,14 +7,14 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 from seethrough.data.crops import fit_page
-from seethrough.data.tags import BODY_GROUP, HEAD_GROUP, TAGS_V3, TRAINING_TAGS
+from seethrough.data.tags import BODY_GROUP, HEAD_GROUP, TAGS_V2, TAGS_V3, TRAINING_TAGS
 from seethrough.errors import InputError
 from seethrough.inference.composite import flatten
 from seethrough.inference.decompose import (
+    NO_HEAD,
     DecomposeOptions,
     LayerDiff,
     decode_layers,
@@ -23,59 +23,24 @@ from seethrough.inference.decompose import (
     decompose_pages,
 )
 from seethrough.inference.head_crop import Square, head_box, head_rect, paste, paste_box
-from seethrough.models import TransparentVAE, UNetFrameConditionModel
-from seethrough.models.text_table import TextTable
+from seethrough.models import UNetFrameConditionModel
+from tests.inference.small import small_models, small_unet
 
 SIDE = 32
 OPTIONS = DecomposeOptions(resolution=SIDE, steps=2, page_batch=2, decode_batch=8)
 
 
-def small_unet(**config: Any) -> UNetFrameConditionModel:
-    return UNetFrameConditionModel(
-        sample_size=4,
-        in_channels=8,
-        out_channels=4,
-        down_block_types=("DownBlock2D", "CrossFrameAttnDownBlock"),
-        mid_block_type="UNetMidBlockCrossFrameAttn",
-        up_block_types=("CrossFrameAttnUpBlock", "UpBlock2D"),
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=12,
-        transformer_layers_per_block=(1, 1),
-        attention_head_dim=(1, 2),
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=4,
-        projection_class_embeddings_input_dim=34,
-        **config,
-    )
+@pytest.fixture(scope="module")
+def models() -> LayerDiff:
+    return small_models()
 
 
 @pytest.fixture(scope="module")
-def models() -> LayerDiff:
-    """Random networks of the production classes, a few channels wide."""
+def models_v2(models: LayerDiff) -> LayerDiff:
+    """The same with a UNet of the V2 flow."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        unet = small_unet(group_embedding=True, group_embedding_num=(13, 11), tag_version="v3")
-        vae_config: dict[str, Any] = {
-            "down_block_types": ("DownEncoderBlock2D",) * 4,
-            "up_block_types": ("UpDecoderBlock2D",) * 4,
-            "block_out_channels": (4, 4, 8, 8),
-            "norm_num_groups": 2,
-            "latent_channels": 4,
-            "scaling_factor": 0.13025,
-        }
-        vae = AutoencoderKL(**vae_config)
-        trans_vae = TransparentVAE(
-            encoder_channels=(4, 4, 4, 4),
-            block_out_channels=(4, 4, 4, 8, 8),
-            layers_per_block=1,
-            norm_num_groups=2,
-            attention_head_dim=4,
-        )
-        table = TextTable(TRAINING_TAGS, torch.randn(24, 5, 12), torch.randn(24, 10))
-    return LayerDiff(unet, vae, trans_vae, table)
+        torch.manual_seed(1)
+        return attrs.evolve(models, unet=small_unet(tag_version="v2"))
 
 
 @pytest.fixture
@@ -136,14 +101,59 @@ def test_a_page_has_the_same_layers_alone_and_in_a_batch(models: LayerDiff):
             assert (difference > 0).mean() < 0.01
 
 
-@pytest.mark.parametrize("size", [(1, 1), (9, 70), (64, 32), (31, 33)])
+@pytest.mark.parametrize("crop_to", ["page", "character"])
+@pytest.mark.parametrize("size", [(1, 1), (9, 70), (3000, 200), (64, 32), (31, 33), (1, 50)])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_pages_of_any_size(models: LayerDiff, size: tuple[int, int], channels: int):
+def test_pages_of_any_size(models: LayerDiff, size: tuple[int, int], channels: int, crop_to: str):
     page = make_page(*size, channels=channels)
-    result = decompose_page(models, page, 0, OPTIONS)
+    options = attrs.evolve(OPTIONS, crop_to=crop_to, head_area=0.0)
+    result = decompose_page(models, page, 0, options)
     assert result.page.shape == (SIDE, SIDE, 4)
     padding = result.page[..., 3] == 0
-    assert all((layer[padding, 3] == 0).all() for layer in result.layers.values())
+    for tag, layer in result.layers.items():
+        assert layer.shape == (SIDE, SIDE, 4) and layer.dtype == np.uint8
+        assert (layer[padding, 3] == 0).all()
+        assert result.on_page(tag).shape == (*size, 4)
+
+
+def test_layers_come_back_to_the_page_where_they_were(opaque_models: LayerDiff):
+    """Every layer is opaque where the page is: on the page, its alpha is the page's."""
+    for height, width in ((64, 96), (200, 40), (20, 33)):
+        page = make_page(height, width)
+        page[..., 3] = 0
+        page[height // 4 : height // 2, width // 4 : width // 2, 3] = 255
+        result = decompose_page(opaque_models, page, 0, OPTIONS)
+        left, top, right, bottom = result.canvas.content
+        assert max(right - left, bottom - top) == SIDE
+        for tag in ("topwear", "face"):
+            alpha = result.on_page(tag)[..., 3].astype(float)
+            cover, expected = alpha.sum(), page[..., 3].astype(float).sum()
+            assert cover == pytest.approx(expected, rel=0.15)
+            pixel = max(height, width) / SIDE
+            for axis in (0, 1):
+                places = np.arange(alpha.shape[axis])
+                centre = (alpha.sum(1 - axis) @ places) / cover
+                true = (page[..., 3].astype(float).sum(1 - axis) @ places) / expected
+                assert abs(centre - true) < pixel / 2
+
+
+def test_a_page_in_the_canvas_s_size_is_the_canvas(models: LayerDiff):
+    result = decompose_page(models, make_page(SIDE, SIDE), 0, OPTIONS)
+    for tag, layer in result.layers.items():
+        shown = layer[..., 3] > 0
+        assert np.array_equal(result.on_page(tag)[shown], layer[shown])
+
+
+def test_an_empty_page_has_empty_layers(models: LayerDiff, models_v2: LayerDiff):
+    page = make_page(40, 30)
+    page[..., 3] = 0
+    for crop_to in ("page", "character"):
+        options = attrs.evolve(OPTIONS, crop_to=crop_to)
+        result = decompose_page(models, page, 0, options)
+        assert not any(layer[..., 3].any() for layer in result.layers.values())
+        assert result.note == NO_HEAD
+        flat = decompose_page(models_v2, page, 0, options)
+        assert not flat.recomposition().any() and flat.note is None
 
 
 @contextmanager
@@ -204,7 +214,7 @@ def test_the_head_is_found_cropped_and_pasted_back(opaque_models: LayerDiff):
     rect = head_rect(result.page[..., 3])
     assert rect is not None
     canvas = Square(64, 48, SIDE)
-    assert result.head_box == head_box(rect, canvas)
+    assert result.head_box == head_box(rect, canvas) and result.note is None
     face, head = result.layers["face"], result.layers["head"]
     assert np.array_equal(head[..., 3], result.page[..., 3])
     # The head pass saw the block enlarged; back on the canvas it covers what the body pass does.
@@ -212,13 +222,73 @@ def test_the_head_is_found_cropped_and_pasted_back(opaque_models: LayerDiff):
     assert np.array_equal(face[..., 3] > 127, head[..., 3] > 127)
 
 
+def test_the_head_is_cut_from_the_page_in_its_own_resolution(opaque_models: LayerDiff):
+    # A fine pattern that a page resized to the canvas would have lost.
+    page = make_page(256, 256)
+    page[..., 3] = 0
+    page[32:64, 64:96, 3] = 255
+    page[..., :3] = 255 * (np.indices((256, 256)).sum(axis=0) % 2)[..., None]
+    with watched(opaque_models.unet) as seen:
+        result = decompose_page(opaque_models, page, 0, OPTIONS)
+    crop = result.head_box
+    assert crop is not None and crop[2] - crop[0] < 64
+    picture = torch.from_numpy(fit_page(page, crop, SIDE, flip=False)).permute(2, 0, 1) / 255
+    argb = torch.cat([torch.ones(1, SIDE, SIDE), picture[:3]])[None]
+    mean, _ = opaque_models.trans_vae.posterior(opaque_models.vae, argb)
+    assert seen[-1]["group_index"] == 1
+    torch.testing.assert_close(seen[-1]["sample"][0, 0, 4:], 0.13025 * mean[0])
+
+
 def test_no_head_sends_the_whole_page_to_the_head_pass(models: LayerDiff):
     page = make_page(48, 64)
     blank = _with_alpha(models, -50.0)
     result = decompose_page(blank, page, 0, OPTIONS)
-    assert result.head_box is None
+    assert result.head_box is None and result.note == NO_HEAD
     assert not any(layer[..., 3].any() for layer in result.layers.values())
     assert not result.recomposition().any()
+
+
+def test_specks_are_no_head(opaque_models: LayerDiff):
+    # Layers are opaque where the page is, here on two canvas pixels of 1,024.
+    page = make_page(SIDE, SIDE)
+    page[..., 3] = 0
+    page[3, 4, 3] = page[20, 25, 3] = 255
+    options = attrs.evolve(OPTIONS, head_area=0.002)
+    result = decompose_page(opaque_models, page, 0, options)
+    assert result.head_box is None and result.note == NO_HEAD
+    body = decompose_page(opaque_models, page, 0, attrs.evolve(options, head_pass="body"))
+    assert body.note is None
+    for tag, layer in result.layers.items():
+        assert np.array_equal(layer, body.layers[tag])
+    found = decompose_page(opaque_models, page, 0, attrs.evolve(options, head_area=0.0))
+    assert found.head_box is not None and found.note is None
+
+
+def test_v2_is_one_pass_over_its_tags(models_v2: LayerDiff):
+    page = make_page(40, 56)
+    with watched(models_v2.unet) as seen:
+        result = decompose_page(models_v2, page, 7, OPTIONS)
+    assert len(seen) == OPTIONS.steps
+    assert all(call["sample"].shape[1] == len(TAGS_V2) for call in seen)
+    assert all(call["group_index"] is None for call in seen)
+    assert tuple(result.layers) == TAGS_V2
+    assert (result.head_box, result.note) == (None, None)
+    rows = models_v2.text.rows(TAGS_V2)
+    assert torch.equal(seen[0]["text"], models_v2.text.hidden[rows])
+    again, other = (decompose_page(models_v2, page, seed, OPTIONS) for seed in (7, 8))
+    assert all(np.array_equal(result.layers[tag], again.layers[tag]) for tag in TAGS_V2)
+    assert any(not np.array_equal(result.layers[tag], other.layers[tag]) for tag in TAGS_V2)
+    # All of them are drawn, and none is left over.
+    assert set(result.drawn()) == set(TAGS_V2)
+    options = attrs.evolve(OPTIONS, head_pass="body")
+    whole = decompose_page(models_v2, page, 7, options)
+    assert all(np.array_equal(result.layers[tag], whole.layers[tag]) for tag in TAGS_V2)
+
+
+def test_a_unet_of_no_flow_is_refused_by_its_file(models: LayerDiff):
+    strange = attrs.evolve(models, unet=small_unet(tag_version="v9"), config_file="x/config.json")
+    with pytest.raises(InputError, match=r"x/config\.json: tag_version 'v9'"):
+        decompose_page(strange, make_page(8, 8), 0, OPTIONS)
 
 
 def test_the_head_pass_may_see_the_page(models: LayerDiff):

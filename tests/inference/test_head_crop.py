@@ -4,29 +4,82 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seethrough.data.crops import fit_page
+from seethrough.data.layout import Box
 from seethrough.inference.head_crop import Paste, Square, head_box, head_rect, paste, paste_box
 
-
-def test_a_tall_page_has_the_published_boxes():
-    canvas = Square(900, 1600, 1280)
-    assert (canvas.left, canvas.top, canvas.side / 1280) == (350, 0, 1.25)
-    crop = head_box((540, 60, 740, 280), canvas)
-    assert crop is not None and crop == (275, 20, 625, 405)
-    head = Square(350, 385, 1280)
-    assert (head.left, head.top) == (17, 0)
-    # Published: the head square of 308 canvas pixels at (500, 16), of it columns 13 to 293.
-    assert paste_box(crop, canvas).window == (500, 16, 500 + 293 - 13, 16 + 308)
+Span = tuple[int, int]
 
 
-def test_a_small_page_has_the_published_boxes():
-    canvas = Square(1000, 1000, 1280)
-    crop = head_box((300, 20, 1000, 620), canvas)
-    assert crop is not None and crop == (234, 0, 780, 498)
-    head = Square(546, 498, 1280)
-    assert (head.left, head.top) == (0, 24)
-    # Published: at (299, 0), 698 wide and 638 high; the right edge, 780 source pixels, is at
-    # 998.4 on the canvas, which truncation there brings down to 997.
-    assert paste_box(crop, canvas).window == (299, 0, 999, 638)
+def published_crop(rect: Box, width: int, height: int, resolution: int) -> Box:
+    """The published arithmetic from a box on the canvas to a crop of the source, (x1, y1, x2, y2).
+
+    Exact where the published one computes in floating point; not brought inside the picture.
+    """
+    side = max(width, height)
+    edges: list[Span] = []
+    for start, end, size in ((rect[0], rect[2], width), (rect[1], rect[3], height)):
+        first = start * side // resolution - (side - size) // 2
+        length = (end - start) * side // resolution
+        if length < size // 2:
+            grow = min(size - first - length, first, length // 5)
+            first, length = first - grow, length + 2 * grow
+        edges.append((first, first + length))
+    (x1, x2), (y1, y2) = edges
+    return x1, y1, x2, y2
+
+
+def published_paste(
+    crop: Box, width: int, height: int, resolution: int
+) -> tuple[Span, Span, int, Span, Span]:
+    """The published place of a head crop, all truncated: (X, Y) on the canvas, padding of the
+    head square (px, py) in source pixels, its side on the canvas, and the rows and columns of it
+    that are kept."""
+    side = max(width, height)
+    w, h = crop[2] - crop[0], crop[3] - crop[1]
+    head_side = max(w, h)
+    px, py = (head_side - w) // 2, (head_side - h) // 2
+
+    def on_canvas(pixels: int) -> int:
+        return pixels * resolution // side
+
+    place = (
+        on_canvas(crop[0] + (side - width) // 2),
+        on_canvas(crop[1] + (side - height) // 2),
+    )
+    rows = (on_canvas(py), on_canvas(py + h))
+    columns = (on_canvas(px), on_canvas(px + w))
+    return place, (px, py), on_canvas(head_side), rows, columns
+
+
+PUBLISHED = {
+    "tall": (
+        (900, 1600), (540, 60, 740, 280), (275, 20, 625, 405),
+        ((500, 16), (17, 0), 308, (0, 308), (13, 293)), (500, 16, 780, 324),
+    ),
+    "small": (
+        (1000, 1000), (300, 20, 1000, 620), (234, 0, 780, 498),
+        ((299, 0), (0, 24), 698, (30, 668), (0, 698)), (299, 0, 999, 638),
+    ),
+}  # fmt: skip
+"""Size of the source, head on a canvas of 1280, crop of the source, published place on the canvas,
+and ours, which loses nothing: the edge at 998.4 is in it, while truncation stops at 997."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_boxes_are_the_published_ones(name: str):
+    (width, height), rect, crop, place, window = PUBLISHED[name]
+    canvas = Square(width, height, 1280)
+    assert canvas.side / 1280 == {"tall": 1.25, "small": 0.78125}[name]
+    assert published_crop(rect, width, height, 1280) == crop == head_box(rect, canvas)
+    assert published_paste(crop, width, height, 1280) == place
+    (left, top), pads, _, rows, columns = place
+    head = Square(crop[2] - crop[0], crop[3] - crop[1], 1280)
+    assert (head.left, head.top) == pads
+    ours = paste_box(crop, canvas).window
+    assert ours == window
+    assert ours[:2] == (left, top)
+    assert 0 <= ours[2] - (left + columns[1] - columns[0]) <= 2
+    assert 0 <= ours[3] - (top + rows[1] - rows[0]) <= 2
 
 
 @pytest.mark.parametrize(
@@ -50,6 +103,15 @@ def test_speckles_do_not_enlarge_the_head():
     assert head_rect(plane) == (20, 10, 40, 30)
 
 
+def test_specks_alone_are_no_head():
+    plane = np.zeros((100, 100), np.uint8)
+    plane[10, 10] = plane[60, 60] = 255
+    assert head_rect(plane, least=2e-4) is None
+    assert head_rect(plane) == (10, 10, 61, 61)
+    plane[30:33, 30:33] = 255
+    assert head_rect(plane, least=2e-4, speckle=0.2) == (30, 30, 33, 33)
+
+
 def test_a_head_in_the_padding_is_none():
     assert head_box((0, 0, 10, 64), Square(20, 100, 64)) is None
 
@@ -69,6 +131,37 @@ def rects(draw: st.DrawFn) -> tuple[tuple[int, int, int, int], Square]:
     x1, y1 = draw(st.integers(0, resolution - 1)), draw(st.integers(0, resolution - 1))
     x2, y2 = draw(st.integers(x1 + 1, resolution)), draw(st.integers(y1 + 1, resolution))
     return (x1, y1, x2, y2), Square(draw(sizes), draw(sizes), resolution)
+
+
+@given(rects())
+def test_crops_are_the_published_ones_wherever_these_lie_on_the_picture(
+    case: tuple[tuple[int, int, int, int], Square],
+):
+    rect, canvas = case
+    x1, y1, x2, y2 = published_crop(rect, canvas.width, canvas.height, canvas.resolution)
+    if 0 <= x1 < x2 <= canvas.width and 0 <= y1 < y2 <= canvas.height:
+        assert head_box(rect, canvas) == (x1, y1, x2, y2)
+
+
+@given(rects())
+def test_places_are_the_published_ones_up_to_truncation(
+    case: tuple[tuple[int, int, int, int], Square],
+):
+    rect, canvas = case
+    if (crop := head_box(rect, canvas)) is None:
+        return
+    size = (canvas.width, canvas.height, canvas.resolution)
+    (left, top), _, _, rows, columns = published_paste(crop, *size)
+    x1, y1, x2, y2 = paste_box(crop, canvas).window
+    assert (x1, y1) == (left, top)
+    # Two truncated ends, of which each loses less than a pixel, and a rounded one.
+    assert -1 <= x2 - (left + columns[1] - columns[0]) <= 2
+    assert -1 <= y2 - (top + rows[1] - rows[0]) <= 2
+
+
+def test_a_margin_is_a_fifth_of_whole_pixels():
+    """Computed in floating point, it is nowhere a pixel less."""
+    assert all(int(length * 0.2) == length // 5 for length in range(20_000))
 
 
 @given(rects(), st.floats(0, 2), st.floats(0, 1))
