@@ -68,12 +68,10 @@ def test_own_processes_make_what_an_outer_launcher_does(warm: Warm, tmp_path: Pa
 def test_work_comes_whole_to_other_processes(tmp_path: Path) -> None:
     stage = Total()
     work = Work(
-        experiment="chain",
         name="total",
         stage=stage,
         directory=tmp_path,
         outputs={Output("train", "weights"): tmp_path / "weights"},
-        config={"weights": "stage:train/weights"},
         data_roots=("one", "/two"),
     )
     assert Work.from_plain(json.loads(json.dumps(work.plain())), stage) == work

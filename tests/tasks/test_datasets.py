@@ -1,0 +1,32 @@
+"""Datasets and sample lists as stages get them from their context."""
+
+from pathlib import Path
+
+import torch
+
+from seethrough.recipe import Local, Source, evolve
+from seethrough.recipes.layerdiff import LayerDiff2DTrain, LayerDiff3DTrain
+from seethrough.tasks.datasets import group_dataset, tag_dataset
+from seethrough.tasks.task import StageContext
+from tests.samples import write_sample
+
+
+def test_entries_of_lists_lie_in_data_roots(tmp_path: Path) -> None:
+    page = write_sample(tmp_path / "root/set", "a")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/list.txt").write_text("set/a.png\n")
+    source: Source = Local("lists/list.txt")
+    context = StageContext(
+        name="train",
+        directory=tmp_path,
+        paths={source: tmp_path / "lists/list.txt"},
+        device=torch.device("cpu"),
+        report=print,
+        data_roots=("elsewhere", str(tmp_path / "root")),
+    )
+    assert context.pages(source) == [page]
+    sources = ((source, 2),)
+    two = tag_dataset(evolve(LayerDiff2DTrain().data, sources=sources), context)
+    three = group_dataset(evolve(LayerDiff3DTrain().data, sources=sources), context)
+    for dataset in (two, three):
+        assert [dataset.page_path(row) for row in range(len(dataset))] == [page, page]
