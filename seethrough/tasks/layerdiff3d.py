@@ -17,7 +17,7 @@ from seethrough.inference.decompose import DecomposeOptions, LayerDiff, decompos
 from seethrough.inference.grid import picture_grid
 from seethrough.inference.sampling import Solver
 from seethrough.models import UNetFrameConditionModel
-from seethrough.models.checkpoints import load_model
+from seethrough.models.checkpoints import load_model, unet_folder
 from seethrough.models.unet_frame_condition import GroupEmbeddings
 from seethrough.recipes.layerdiff import LayerDiff3DData, LayerDiff3DTrain
 from seethrough.tasks.datasets import group_dataset
@@ -72,7 +72,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         return group_dataset(data, self.context)
 
     def build(self) -> GroupwiseUNet:
-        folder = self.context.path(self.stage.model.unet)
+        folder = unet_folder(self.context.path(self.stage.model.unet))
         model = load_model(UNetFrameConditionModel, folder, torch.float32)
         # The class also builds plain 2D blocks: such a network would train frame by frame.
         if not any(TEMPORAL in name for name, _ in model.named_parameters()):
