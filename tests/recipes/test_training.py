@@ -98,18 +98,53 @@ def test_what_the_rules_let_pass(flags: tuple[str, ...]) -> None:
     assert is_accepted(V3, *(f"train_3d.{flag}" for flag in flags))
 
 
-def test_8_bit_adam_has_no_offload() -> None:
-    offload = ("train_2d.deepspeed.zero_stage=2", "train_2d.deepspeed.offload_optimizer=true")
-    message = "train_2d.optim: 8-bit AdamW has no CPU offload: use AdamW or offload_optimizer=false"
-    assert message in problems(ITER2, "train_2d.optim=AdamW8bit", *offload)
-    assert message not in problems(ITER2, *offload)
-    assert stage("train_2d.optim=AdamW8bit").optim.lr == 3e-5
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (
+            ("deepspeed.offload_optimizer=cpu",),
+            "deepspeed.offload_optimizer: needs zero_stage of at least 1",
+        ),
+        (
+            (
+                "deepspeed.zero_stage=2",
+                "deepspeed.offload_optimizer=nvme",
+                "deepspeed.nvme_path=/scratch",
+            ),
+            "deepspeed.offload_optimizer: to a disk needs zero_stage=3",
+        ),
+        (
+            ("deepspeed.zero_stage=2", "deepspeed.offload_parameters=cpu"),
+            "deepspeed.offload_parameters: needs zero_stage=3",
+        ),
+        (
+            ("deepspeed.zero_stage=3", "deepspeed.offload_parameters=nvme"),
+            "deepspeed.nvme_path: belongs to offload to nvme, and that needs it",
+        ),
+        (
+            ("deepspeed.nvme_path=/scratch",),
+            "deepspeed.nvme_path: belongs to offload to nvme, and that needs it",
+        ),
+        (
+            ("deepspeed.zero_stage=1", "optim=AdamW8bit"),
+            "optim: deepspeed.zero_stage=1 cuts its state anywhere, which only AdamW's allows",
+        ),
+        (
+            ("deepspeed.zero_stage=2", "optim.precision=fp16"),
+            "optim.precision: deepspeed.zero_stage=2 trains in bf16 or fp32",
+        ),
+    ],
+)
+def test_rules_of_zero(flags: tuple[str, ...], problem: str) -> None:
+    found = problems(ITER2, *(f"train_2d.{flag}" for flag in flags))
+    assert found == [f"train_2d.{problem}"]
 
 
-def test_offload_needs_a_zero_stage() -> None:
-    assert problems(ITER2, "train_2d.deepspeed.offload_optimizer=true") == [
-        "train_2d.deepspeed.offload_optimizer: needs zero_stage of at least 1"
-    ]
+def test_what_zero_lets_pass() -> None:
+    offload = ("deepspeed.offload_optimizer=nvme", "deepspeed.offload_parameters=cpu")
+    flags = ("deepspeed.zero_stage=3", *offload, "deepspeed.nvme_path=/scratch")
+    assert is_accepted(ITER2, *(f"train_2d.{flag}" for flag in flags))
+    assert is_accepted(ITER2, "train_2d.optim=AdamW8bit")
 
 
 def test_values_that_a_user_must_give_are_named() -> None:
