@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seethrough.data.draws import Draw, sample_order
-from seethrough.engine.bad_samples import BadSample, Loaded, load, note
+from seethrough.data.replacement import BadSample, Loaded, load
+from seethrough.engine.bad_samples import note
 from seethrough.errors import InputError
 from seethrough.recipes.training import TrainStage
 from seethrough.tasks.task import Batch, Task

@@ -2,11 +2,16 @@
 
 from typing import Any, TypeVar
 
+from torch.utils.data import Dataset
+
+from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.replacement import load
 from seethrough.recipe import evolve
 from seethrough.recipes.layer_data import CroppedData, LayerData
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff3DData
-from seethrough.tasks.task import StageContext
+from seethrough.recipes.training import Data
+from seethrough.tasks.task import Batch, StageContext
 
 DataT = TypeVar("DataT", bound=CroppedData)
 
@@ -43,6 +48,11 @@ def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDa
         global_batch=data.global_batch,
         ngroup_iters=data.ngroup_iters,
     )
+
+
+def readable(dataset: Dataset[Batch], draw: Draw, data: Data) -> Batch:
+    """The item of a draw, or of what stands in for it where the recipe leaves bad samples out."""
+    return load(dataset, draw, skip=data.bad_samples == "skip").item
 
 
 def _layer_options(data: LayerData, context: StageContext) -> dict[str, Any]:

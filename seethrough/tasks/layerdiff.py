@@ -15,7 +15,7 @@ from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.models.checkpoints import open_base
 from seethrough.models.text_table import TextTable, encode_captions
 from seethrough.recipes.layerdiff import LayerDiff2DTrain, LayerDiff3DTrain
-from seethrough.tasks.datasets import held_out
+from seethrough.tasks.datasets import held_out, readable
 from seethrough.tasks.diffusion import Diffusion, with_probability
 from seethrough.tasks.latents import (
     LatentEncoder,
@@ -101,7 +101,8 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         for place, timestep in enumerate(self.diffusion.even_timesteps(VALIDATION_PLACES)):
             at = torch.tensor([timestep], device=self.context.device)
             for draw in self.fixed_draws("validation", place, place % len(items)):
-                batch: Any = send_to_device(self.collate([items[draw]]), self.context.device)
+                item = readable(items, draw, self.stage.data)
+                batch: Any = send_to_device(self.collate([item]), self.context.device)
                 loss = self.loss_at(model, batch, at)
                 assert loss.parts is not None
                 parts.append(loss.parts)

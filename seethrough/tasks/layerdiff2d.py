@@ -13,7 +13,7 @@ from seethrough.inference.sampling import Solver, sample_latents
 from seethrough.models.checkpoints import open_base
 from seethrough.models.unet_2d import load_unet_2d
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff2DTrain
-from seethrough.tasks.datasets import tag_dataset
+from seethrough.tasks.datasets import readable, tag_dataset
 from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
 from seethrough.tasks.task import Batch, Loss
 
@@ -72,13 +72,14 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         assert isinstance(model, UNet2DConditionModel)
         rows = min(PICTURE_ROWS, len(self.layers))
         draws = [Draw(seed=0, stage="pictures", step=0, index=i, sample=i) for i in range(rows)]
-        items = [self.layers[draw] for draw in draws]
+        items = [readable(self.layers, draw, self.stage.data) for draw in draws]
         device = self.context.device
         seen = ["page", "visible"] if self.stage.data.mask_condition else ["page"]
         shown: list[torch.Tensor] = []
         for draw, item in zip(draws, items, strict=True):
             parts = [self.encoder.posterior(item[name].to(device))[:1] for name in seen]
             condition = torch.cat(parts, dim=1) * self.encoder.scale
+            _, channels, height, width = parts[0].shape
             hidden, added = self.text_conditions([[item["caption"]]])
 
             def predict(
@@ -88,15 +89,15 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
                 hidden: torch.Tensor = hidden,
                 added: dict[str, torch.Tensor] = added,
             ) -> torch.Tensor:
-                channels = torch.cat([latents[:, 0], condition], dim=1)
-                answer = model(channels, timesteps, hidden, added_cond_kwargs=added)
+                sample = torch.cat([latents[:, 0], condition], dim=1)
+                answer = model(sample, timesteps, hidden, added_cond_kwargs=added)
                 return answer.sample[:, None]
 
             latents = sample_latents(
                 predict,
                 solver=Solver(prediction_type=self.stage.objective.prediction_type),
                 steps=PICTURE_STEPS,
-                shape=(1, condition.shape[1] // len(seen), *condition.shape[2:]),
+                shape=(1, channels, height, width),
                 generators=[draw.numpy("pictures")],
                 device=device,
             )

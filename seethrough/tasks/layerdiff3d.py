@@ -20,7 +20,7 @@ from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, unet_folder
 from seethrough.models.unet_frame_condition import GroupEmbeddings
 from seethrough.recipes.layerdiff import LayerDiff3DData, LayerDiff3DTrain
-from seethrough.tasks.datasets import group_dataset
+from seethrough.tasks.datasets import group_dataset, readable
 from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
 from seethrough.tasks.task import Batch, Loss, ParameterGroup
 
@@ -177,7 +177,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
             draw = Draw(
                 seed=0, stage="pictures", step=0, index=group_index * data.ngroup_iters, sample=0
             )
-            page = self.layers[draw]["page"][[1, 2, 3, 0]]
+            page = readable(self.layers, draw, data)["page"][[1, 2, 3, 0]]
             pixels = page.permute(1, 2, 0).contiguous().numpy()
             tags = data.groups[group_index]
             frames = decompose_group(networks, [pixels], group_index, [0], options, tags)[0]

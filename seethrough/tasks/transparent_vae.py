@@ -15,7 +15,7 @@ from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
-from seethrough.tasks.datasets import held_out, layer_dataset
+from seethrough.tasks.datasets import held_out, layer_dataset, readable
 from seethrough.tasks.diffusion import normal
 from seethrough.tasks.latents import network_input
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, Task
@@ -157,7 +157,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """Rows of a true layer and its reconstruction."""
         assert isinstance(model, Autoencoders)
         shown: list[Tensor] = []
-        for item in _items(self.dataset(), PICTURE_ROWS, "pictures"):
+        for item in self._items(self.dataset(), PICTURE_ROWS, "pictures"):
             layer = self._input(item["layer"])
             shown += [layer[0, [1, 2, 3, 0]].cpu(), self._decode(model, layer)[0].cpu()]
         return {"reconstructions": picture_grid(shown, columns=2)}
@@ -170,7 +170,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         assert isinstance(model, Autoencoders)
         errors: list[float] = []
         ious: list[float] = []
-        for item in _items(layer_dataset(data, self.context), SCALE_PICTURES, "validation"):
+        for item in self._items(layer_dataset(data, self.context), SCALE_PICTURES, "validation"):
             layer = self._input(item["layer"])
             true_alpha, alpha = layer[0, 0], self._decode(model, layer)[0, 3]
             errors.append(float((alpha - true_alpha).abs().mean()))
@@ -190,10 +190,16 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """A picture of the dataset as the networks take it: (1, 4, H, W)."""
         return network_input(picture[None].to(self.context.device))
 
+    def _items(self, dataset: LayerDiff2DDataset, count: int, purpose: str) -> Iterator[Batch]:
+        """Up to `count` items at fixed draws, at most four of each sample."""
+        for index in range(min(count, 4 * len(dataset))):
+            draw = Draw(seed=0, stage=purpose, step=0, index=index, sample=index % len(dataset))
+            yield readable(dataset, draw, self.stage.data)
+
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         """Both networks; the scaling factor gives latents the standard deviation asked for."""
         assert isinstance(model, Autoencoders)
-        items = _items(self.dataset(), SCALE_PICTURES, "scale")
+        items = self._items(self.dataset(), SCALE_PICTURES, "scale")
         pictures = (item[kind] for item in items for kind in KINDS)
         with torch.no_grad():
             means = [
@@ -205,13 +211,6 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         model.vae.save_pretrained(directory / "vae")
         model.transparent_vae.save_pretrained(directory / "transparent_vae")
         return {"vae": directory / "vae", "transparent_vae": directory / "transparent_vae"}
-
-
-def _items(dataset: LayerDiff2DDataset, count: int, purpose: str) -> Iterator[Batch]:
-    """Up to `count` items at fixed draws, at most four of each sample."""
-    for index in range(min(count, 4 * len(dataset))):
-        row = index % len(dataset)
-        yield dataset[Draw(seed=0, stage=purpose, step=0, index=index, sample=row)]
 
 
 def _mean(values: Tensor) -> Tensor:
