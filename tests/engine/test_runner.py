@@ -78,6 +78,8 @@ def test_data_in_several_roots(
         f"rows: scale: file:number is taken from {second}/number, not from {first}/number\n"
     )
     assert record(runs, "rows")["environment"]["data_roots"] == f"({second}, {first})"
+    (second / "number").write_text("3.0")
+    assert "  scale: made with file:sha256:" in refusal(resolved, runs)
     (second / "number").unlink()
     (first / "number").unlink()
     message = refusal(resolved, runs, redo="rows")
