@@ -29,9 +29,6 @@ from seethrough.tasks.task import Batch, Loss, Parts, StageContext, Task
 
 LayerDiffStageT = TypeVar("LayerDiffStageT", LayerDiff2DTrain, LayerDiff3DTrain)
 
-PICTURE_STEPS = 25
-"""Denoising steps for pictures during training, as published."""
-
 VALIDATION_PLACES = 64
 """Held-out items of each kind in a validation, each at a timestep of its own."""
 

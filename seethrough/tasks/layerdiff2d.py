@@ -1,24 +1,21 @@
 """LayerDiff 2D: one tag's layer from the page."""
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.errors import InputError
-from seethrough.inference.grid import picture_grid
-from seethrough.inference.sampling import Solver, sample_latents
 from seethrough.models.checkpoints import open_base
 from seethrough.models.unet_2d import load_unet_2d
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff2DTrain
-from seethrough.tasks.datasets import readable, tag_dataset
-from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
+from seethrough.tasks.datasets import tag_dataset
+from seethrough.tasks.layerdiff import LayerDiffTask
+from seethrough.tasks.layerdiff_pictures import tag_rows
 from seethrough.tasks.task import Batch, Loss
 
 UNET_DELTA = "ld_diffusers_sdxl_attn.safetensors"
-PICTURE_ROWS = 8
 
 
 class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
@@ -49,7 +46,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
     def weight(self, batch: Batch) -> float:
         return len(batch["draw"])
 
-    def loss_at(self, model: nn.Module, batch: Batch, timesteps: torch.Tensor) -> Loss:
+    def loss_at(self, model: nn.Module, batch: Batch, timesteps: Tensor) -> Loss:
         draws: list[Draw] = batch["draw"]
         stacked = torch.stack([self.latents(item) for item in batch["items"]])
         latents, conditions = stacked[:, 0], stacked[:, 1:].flatten(1, 2)
@@ -68,40 +65,14 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         return self.summed(errors, torch.ones_like(errors), timesteps)
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
-        """Rows of conditions, true layer and prediction for the first samples."""
-        assert isinstance(model, UNet2DConditionModel)
-        rows = min(PICTURE_ROWS, len(self.layers))
-        draws = [Draw(seed=0, stage="pictures", step=0, index=i, sample=i) for i in range(rows)]
-        items = [readable(self.layers, draw, self.stage.data) for draw in draws]
-        device = self.context.device
-        seen = ["page", "visible"] if self.stage.data.mask_condition else ["page"]
-        shown: list[torch.Tensor] = []
-        for draw, item in zip(draws, items, strict=True):
-            parts = [self.encoder.posterior(item[name].to(device))[:1] for name in seen]
-            condition = torch.cat(parts, dim=1) * self.encoder.scale
-            _, channels, height, width = parts[0].shape
-            hidden, added = self.text_conditions([[item["caption"]]])
+        """Rows of true layer, prediction and conditions."""
 
-            def predict(
-                latents: torch.Tensor,
-                timesteps: torch.Tensor,
-                condition: torch.Tensor = condition,
-                hidden: torch.Tensor = hidden,
-                added: dict[str, torch.Tensor] = added,
-            ) -> torch.Tensor:
-                sample = torch.cat([latents[:, 0], condition], dim=1)
-                answer = model(sample, timesteps, hidden, added_cond_kwargs=added)
-                return answer.sample[:, None]
-
-            latents = sample_latents(
-                predict,
-                solver=Solver(prediction_type=self.stage.objective.prediction_type),
-                steps=PICTURE_STEPS,
-                shape=(1, channels, height, width),
-                generators=[draw.numpy("pictures")],
-                device=device,
+        def network(
+            latents: Tensor, timesteps: Tensor, hidden: Tensor, added: dict[str, Tensor]
+        ) -> Tensor:
+            answer = model(
+                latents[:, 0], timesteps, hidden, added_cond_kwargs=added, return_dict=False
             )
-            rgba = self.transparent_vae.decode(self.vae, latents[:, 0] / self.encoder.scale)
-            given = [item[name][[1, 2, 3, 0]] / 255 for name in (*seen, "layer")]
-            shown += [*given, rgba[0].cpu()]
-        return {"samples": picture_grid(shown, columns=len(seen) + 2)}
+            return answer[0][:, None]
+
+        return {"samples": tag_rows(self, network)}

@@ -13,15 +13,13 @@ from torch import Tensor, nn
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff3DDataset
 from seethrough.errors import InputError
-from seethrough.inference.decompose import DecomposeOptions, LayerDiff, decompose_group
-from seethrough.inference.grid import picture_grid
-from seethrough.inference.sampling import Solver
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, unet_folder
 from seethrough.models.unet_frame_condition import GroupEmbeddings
 from seethrough.recipes.layerdiff import LayerDiff3DData, LayerDiff3DTrain
-from seethrough.tasks.datasets import group_dataset, readable
-from seethrough.tasks.layerdiff import PICTURE_STEPS, LayerDiffTask
+from seethrough.tasks.datasets import group_dataset
+from seethrough.tasks.layerdiff import LayerDiffTask
+from seethrough.tasks.layerdiff_pictures import Network, group_frames
 from seethrough.tasks.task import Batch, Loss, ParameterGroup
 
 TEMPORAL = ".temporal_transformer_blocks."
@@ -162,25 +160,21 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         return super().export(model.unet, directory)
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
-        """For each group: the page of its first sample, then each frame's prediction."""
-        assert isinstance(model, GroupwiseUNet)
-        data = self.stage.data
-        networks = LayerDiff(model.unet, self.vae, self.transparent_vae, self.text)
-        options = DecomposeOptions(
-            resolution=data.target_size,
-            steps=PICTURE_STEPS,
-            solver=Solver(prediction_type=self.stage.objective.prediction_type),
-            shared_init_noise=False,
-        )
-        result: dict[str, Image.Image] = {}
-        for group_index in range(len(data.groups)):
-            draw = Draw(
-                seed=0, stage="pictures", step=0, index=group_index * data.ngroup_iters, sample=0
-            )
-            page = readable(self.layers, draw, data)["page"][[1, 2, 3, 0]]
-            pixels = page.permute(1, 2, 0).contiguous().numpy()
-            tags = data.groups[group_index]
-            frames = decompose_group(networks, [pixels], group_index, [0], options, tags)[0]
-            predicted = [torch.from_numpy(frame).permute(2, 0, 1) / 255 for frame in frames]
-            result[f"group-{group_index}"] = picture_grid([page / 255, *predicted], columns=4)
-        return result
+        """For each group the page, and of each frame the true layer and the prediction."""
+
+        def network(group: int) -> Network:
+            def predict(
+                latents: Tensor, timesteps: Tensor, hidden: Tensor, added: dict[str, Tensor]
+            ) -> Tensor:
+                arguments = {
+                    "sample": latents,
+                    "timestep": timesteps,
+                    "encoder_hidden_states": hidden,
+                    "added_cond_kwargs": added,
+                }
+                return model({group: arguments})[group]
+
+            return predict
+
+        groups = range(len(self.stage.data.groups))
+        return {f"group-{group}": group_frames(self, group, network(group)) for group in groups}

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -294,13 +293,6 @@ def test_a_masked_character_sees_its_page_twice(small: Small, masked: LayerDiff2
     assert not torch.equal(latents[0], latents[1])
 
 
-def test_pictures_with_the_mask_condition(masked: LayerDiff2D) -> None:
-    shown = masked.pictures(masked.build().eval())["samples"]
-    item = masked.layers[Draw(seed=0, stage="pictures", step=0, index=0, sample=0)]
-    assert shown.size[0] % SIDE == 0 and shown.size[0] > 3 * SIDE
-    assert "visible" in item
-
-
 def test_a_unet_with_the_mask_condition_is_no_start_without(
     small: Small, masked: LayerDiff2D, tmp_path: Path
 ) -> None:
@@ -310,7 +302,7 @@ def test_a_unet_with_the_mask_condition_is_no_start_without(
         task.build()
 
 
-# Data and pictures
+# Data
 
 
 def test_the_options_of_the_recipe_reach_the_dataset(small: Small, tmp_path: Path) -> None:
@@ -332,17 +324,3 @@ def test_the_options_of_the_recipe_reach_the_dataset(small: Small, tmp_path: Pat
     assert layers.mask_condition and layers.random_mask == 0.2
     layers = make(small, tmp_path, data={"page_alpha": "character"}).layers
     assert layers.page_alpha == "character"
-
-
-def test_pictures_show_page_layer_and_prediction(task: LayerDiff2D) -> None:
-    model = task.build().eval()
-    dropping = attrs.evolve(task.stage.objective, empty_prompt_probability=1.0)
-    shown = task.pictures(model)["samples"]
-    assert shown.size == (3 * SIDE, 2 * SIDE) and shown.mode == "RGB"
-    assert task.pictures(model)["samples"].tobytes() == shown.tobytes()
-    item = task.layers[Draw(seed=0, stage="pictures", step=0, index=0, sample=0)]
-    page = item["page"][1:].permute(1, 2, 0).numpy().tobytes()
-    assert shown.crop((0, 0, SIDE, SIDE)).tobytes() == page
-    # Captions are dropped in training alone.
-    task.stage = attrs.evolve(task.stage, objective=dropping)
-    assert task.pictures(model)["samples"].tobytes() == shown.tobytes()

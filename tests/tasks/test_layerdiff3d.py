@@ -312,20 +312,3 @@ def test_the_options_of_the_recipe_reach_the_dataset(
     assert (layers.ngroup_iters, layers.global_batch) == (2, 6)
     assert layers.page_alpha == "character"
     assert [layers.group(draw(i)) for i in range(6)] == [0, 0, 1, 1, 0, 0]
-
-
-def test_pictures_show_the_page_and_each_frame(task: LayerDiff3D) -> None:
-    model = task.build().eval()
-    shown = task.pictures(model)
-    assert set(shown) == {"group-0", "group-1"}
-    # The page and 13 frames make 4 rows of 4, the page and 11 frames 3.
-    assert shown["group-0"].size == (4 * SIDE, 4 * SIDE)
-    assert shown["group-1"].size == (4 * SIDE, 3 * SIDE)
-    for group_index in range(2):
-        where = Draw(seed=0, stage="pictures", step=0, index=group_index, sample=0)
-        pictures: Any = task.layers[where]
-        page = pictures["page"][1:].permute(1, 2, 0)
-        corner = shown[f"group-{group_index}"].crop((0, 0, SIDE, SIDE))
-        assert corner.tobytes() == page.numpy().tobytes()
-    again = task.pictures(model)
-    assert all(again[name].tobytes() == picture.tobytes() for name, picture in shown.items())

@@ -9,6 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
+from seethrough.inference.grid import CELL
 from seethrough.models.checkpoints import load_model
 from seethrough.recipe import evolve
 from seethrough.recipes.transparent_vae import TransparentVaeLoss, TransparentVaeTrain
@@ -276,7 +277,7 @@ def test_validation_and_pictures(small: Small, tmp_path: Path) -> None:
         values = task.validate(model)
         assert values.keys() == {"alpha_mae", "alpha_iou"}
         shown = task.pictures(model)["reconstructions"]
-        assert shown.size == (2 * SIDE, 8 * SIDE)
+        assert shown.size == (2 * CELL, 8 * CELL)
         # A decoder of alpha 1 everywhere: its IoU is the layers' share of the picture.
         nn.init.zeros_(model.transparent_vae.decoder.model.conv_out.weight)
         nn.init.constant_(model.transparent_vae.decoder.model.conv_out.bias, 1.0)
