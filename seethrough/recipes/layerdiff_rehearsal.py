@@ -34,6 +34,9 @@ BASE: Source = Output("base", "base")
 
 SIDE = 64
 
+FRAMES_LR_FACTOR = 1.25
+"""By how much the small 3D network's learning rates are higher."""
+
 StageT = TypeVar("StageT", LayerDiff2DTrain, LayerDiff3DTrain)
 
 
@@ -128,6 +131,7 @@ def rehearse_2d(chain: LayerDiff2DChain) -> LayerDiff2DRehearsal:
 
 def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
     """The rule: sources from the stages in front, smaller pictures, fewer steps, one machine."""
+    temporal_lr = chain.train_3d.model.temporal_lr
     train_3d = evolve(
         chain.train_3d,
         model=evolve(
@@ -135,13 +139,14 @@ def rehearse_3d(chain: LayerDiff3DChain) -> LayerDiff3DRehearsal:
             unet=Output("inflate", "unet"),
             base=BASE,
             transparent_vae=TRANSPARENT_VAE,
+            temporal_lr=None if temporal_lr is None else temporal_lr * FRAMES_LR_FACTOR,
         ),
     )
     return LayerDiff3DRehearsal(
         environment=chain.environment,
         train_2d=_shrink_2d(chain.train_2d),
         inflate=evolve(chain.inflate, unet=Output("train_2d", "unet")),
-        train_3d=_shrink(train_3d, steps=200, batch=6, lr_factor=1.25),
+        train_3d=_shrink(train_3d, steps=200, batch=6, lr_factor=FRAMES_LR_FACTOR),
         decompose=evolve(
             chain.decompose,
             unet=Output("train_3d", "unet"),

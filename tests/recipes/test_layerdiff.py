@@ -60,6 +60,7 @@ BOTH = {
         "objective.prediction_type": "epsilon",
         "objective.posterior": "sample",
     },
+    "samples: the page has its background, and an alpha of 1": {"data.page_alpha": "full"},
     "the step: offsets come from LayerDiffuse's files": {
         "model.transparent_vae": "hub:lllyasviel/LayerDiffuse_Diffusers",
     },
@@ -71,6 +72,7 @@ TRAIN_2D = {
         "seed": "42",
         "data.target_size": "1024",
         "data.size_groups": f"(({HEAD_TAGS}), ({BODY_TAGS}), ({HEAD_TAGS}, {BODY_TAGS}))",
+        "data.mask_condition": "false",
         "data.global_batch": "64",
         "hardware.micro_batch": "8",
         "optim.lr": "3e-05",
@@ -81,6 +83,11 @@ TRAIN_2D = {
         "data.crop_to": "layers",
         "data.load_objects": "true",
     },
+    "2D samples: any layer may be the one, and a text file beside it is its caption": {
+        "data.tags": f"({HEAD_TAGS}, {BODY_TAGS})",
+        "data.caption_files": "true",
+    },
+    "options of the datasets": {"data.random_mask": "0.0"},
     "set-up sequence: the base's UNet with LayerDiffuse's weight offsets": {
         "model.unet_delta": "hub:lllyasviel/LayerDiffuse_Diffusers",
         "model.unet": "none",
@@ -101,7 +108,14 @@ TRAIN_3D = {
         "tracking.tracker": "wandb",
     },
     "defaults of the training programs": {"model.learn": "all"},
-    "3D samples: the crop is the box of the group's tags": {"data.crop_to": "layers"},
+    "3D samples: the crop is the box of the group's tags": {
+        "data.crop_to": "layers",
+        "data.crop_tags": "()",
+        "data.crop_skip_tags": "()",
+    },
+    "training programs: the learning rate across frames is read nowhere": {
+        "model.temporal_lr": "none",
+    },
     "diffusion: absent frames count fully": {"objective.absent_weight": "1.0"},
 }
 
@@ -143,7 +157,9 @@ PUBLISHED = PUBLISHED_2D + rows(("train_3d.", BOTH), ("train_3d.", TRAIN_3D), ("
 OURS = {
     "*.data.sources": "names of sample lists",
     "*.data.layer_alpha": "said once more by the annotation of samples that know",
+    "*.data.bad_samples": "execution; the published 2D samples skip, the 3D ones stop",
     "*.data.cache_latents": "execution",
+    "*.data.validation": "execution",
     "*.deepspeed.*": "the published runs used ZeRO 1 or 2 at the same batch",
     "*.hardware.*": "execution",
     "*.schedule.*": "execution, or of other schedules",
@@ -248,6 +264,53 @@ def test_parameters_are_known_for_the_published_base_alone() -> None:
             ],
         ),
         (
+            ("train_2d.data.mask_condition=true",),
+            [
+                "train_2d.data.mask_condition: gives the 2D UNet 12 input channels, but the 3D one "
+                "has 8: set it to false"
+            ],
+        ),
+        (
+            ("train_3d.data.page_alpha=character",),
+            [
+                "train_3d.data.page_alpha: decompose shows pages with their background: set it to "
+                "'full'"
+            ],
+        ),
+        (
+            ("train_2d.data.random_mask=0.5",),
+            ["train_2d.data.random_mask: changes what mask_condition shows: needs that, or 0"],
+        ),
+        (
+            ("train_2d.data.tags=(face,fase)", "train_2d.data.size_groups=((noze,),)"),
+            [
+                "train_2d.data.tags: unknown tag 'fase'; did you mean face?",
+                "train_2d.data.size_groups: unknown tag 'noze'; did you mean nose?",
+            ],
+        ),
+        (
+            ("train_3d.data.crop_tags=((head,),)", "train_3d.data.crop_skip_tags=(wing,)"),
+            [
+                "train_3d.data.crop_skip_tags: unknown tag 'wing'; did you mean wings?",
+                "train_3d.data.crop_tags: 1 entries for 2 groups",
+            ],
+        ),
+        (
+            ("train_3d.model.learn=spatial", "train_3d.model.temporal_lr=1e-5"),
+            [
+                "train_3d.model.temporal_lr: learn='spatial' trains no blocks across frames: leave "
+                "it at none"
+            ],
+        ),
+        (
+            ("train_3d.deepspeed.zero_stage=3", "train_3d.hardware.micro_batch=2"),
+            [
+                "train_3d.data.ngroup_iters: 1 is no multiple of hardware.micro_batch=2: under "
+                "ZeRO-3 every process must call the network equally often, so a micro-batch has "
+                "one group"
+            ],
+        ),
+        (
             ("decompose.big_tags=(face,cape)",),
             ["decompose.big_tags: 'cape' is no tag of either version"],
         ),
@@ -261,6 +324,12 @@ def test_stages_that_fit_are_accepted() -> None:
     kinds = ("decompose", "train_2d.objective", "train_3d.objective")
     assert is_accepted(V3, *(f"{kind}.prediction_type=v_prediction" for kind in kinds))
     assert is_accepted(V3, "inflate.group_embedding=false")
+    assert is_accepted(V3, "train_3d.deepspeed.zero_stage=3")
+    two = ("train_3d.hardware.micro_batch=2", "train_3d.data.ngroup_iters=4")
+    assert is_accepted(V3, "train_3d.deepspeed.zero_stage=3", *two)
+    assert is_accepted(V3, "train_3d.model.learn=temporal", "train_3d.model.temporal_lr=1e-5")
+    iter2 = EXPERIMENTS / "layerdiff_iter2.py"
+    assert is_accepted(iter2, "train_2d.data.mask_condition=true", "train_2d.data.random_mask=0.5")
 
 
 ABLATIONS = {

@@ -126,6 +126,12 @@ def test_what_the_recipe_trains_is_what_is_rehearsed() -> None:
         assert small[path] == text
 
 
+def test_the_learning_rate_across_frames_keeps_its_share() -> None:
+    values = identity(twin("layerdiff3d_v3", "train_3d.model.temporal_lr=1e-5"))
+    rate, others = values["train_3d.model.temporal_lr"], values["train_3d.optim.lr"]
+    assert float(rate) / float(others) == pytest.approx(1e-5 / 4e-5)
+
+
 def identity(draft: Draft) -> dict[str, str]:
     return identity_values(draft.resolve().experiment)
 
