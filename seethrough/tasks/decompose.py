@@ -10,7 +10,6 @@ from torch import nn
 
 from seethrough.data.layout import Sample, read_sample
 from seethrough.data.pictures import read_picture
-from seethrough.data.sample_list import read_sample_list
 from seethrough.data.tags import HEAD
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8
@@ -29,6 +28,9 @@ from seethrough.recipes.layerdiff import Decompose
 from seethrough.tasks.decompose_scores import Comparison
 from seethrough.tasks.latents import load_transparent_vae, load_vae
 from seethrough.tasks.task import StageContext, StageResult
+
+LAYERS = "layers"
+"""Name of the folder with the layers."""
 
 
 def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
@@ -58,18 +60,10 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
         decode_batch=stage.pages_at_once,
     )
     comparison = _comparison(stage, context, models, options, samples)
-    layers_folder = context.directory / "layers"
     characters: list[ReportedCharacter] = []
     for start in range(0, len(samples), stage.pages_at_once):
         chunk = samples[start : start + stage.pages_at_once]
-        pages = [_read_page(sample) for sample in chunk]
-        seeds = [_page_seed(stage.sampler.seed, sample.page_path) for sample in chunk]
-        results = decompose_pages(models, pages, seeds, options)
-        for sample, result in zip(chunk, results, strict=True):
-            psd = _write(result, layers_folder, sample.name)
-            context.report(f"{context.name}: {psd}" + (f" ({result.note})" if result.note else ""))
-            link = psd.relative_to(context.directory).as_posix()
-            characters.append(_character(result, sample, comparison, link))
+        characters += _decompose(chunk, stage.sampler.seed, context, models, options, comparison)
     systems: dict[str, LayerScores] = {}
     metrics: dict[str, float] = {}
     if comparison is not None:
@@ -86,7 +80,7 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
     report = context.directory / "report.html"
     _write_report(report, stage, characters, systems)
     context.report(f"{context.name}: {report}")
-    return StageResult({"layers": layers_folder, "report": report}, metrics)
+    return StageResult({"layers": context.directory / LAYERS, "report": report}, metrics)
 
 
 def load_layerdiff(
@@ -152,6 +146,26 @@ def _comparison(
     if stage.known is not None:
         known = _read_samples(stage, context.pages(stage.known))
     return Comparison(models, options, stage.big_tags, known)
+
+
+def _decompose(
+    samples: list[Sample],
+    seed: int,
+    context: StageContext,
+    models: LayerDiff,
+    options: DecomposeOptions,
+    comparison: Comparison | None,
+) -> list[ReportedCharacter]:
+    """Decompose pages at once and write their files; of the pictures thumbnails alone are kept."""
+    seeds = [_page_seed(seed, sample.page_path) for sample in samples]
+    pages = [_read_page(sample) for sample in samples]
+    characters: list[ReportedCharacter] = []
+    for sample, result in zip(samples, decompose_pages(models, pages, seeds, options), strict=True):
+        psd = _write(result, context.directory / LAYERS, sample.name)
+        context.report(f"{context.name}: {psd}" + (f" ({result.note})" if result.note else ""))
+        link = psd.relative_to(context.directory).as_posix()
+        characters.append(_character(result, sample, comparison, link))
+    return characters
 
 
 def _read_page(sample: Sample) -> Image8:

@@ -1,9 +1,11 @@
 """The decomposition stage: any pages in, layers and PSDs out, and numbers where truth is known."""
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +15,8 @@ from seethrough.data.tags import TRAINING_TAGS
 from seethrough.engine.files import tree_sha256
 from seethrough.errors import InputError
 from seethrough.inference.composite import drawing_order
+from seethrough.inference.decompose import NO_HEAD
+from seethrough.inference.decomposition import Decomposition
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.layerdiff import Decompose, Sampler
 from seethrough.tasks.decompose import decompose_stage
@@ -85,6 +89,63 @@ def test_pages_without_annotation_give_layers_and_no_numbers(
     assert said == [*(f"small: {layers / name}.psd" for name in SIZES), f"small: {report}"]
     html = report.read_text()
     assert all(f"layers/{name}.psd" in html for name in SIZES) and "alpha IoU" not in html
+
+
+def test_a_page_is_written_as_soon_as_it_is_done_and_let_go(
+    small: Small, unet_3d: Path, plain_pages: Path, tmp_path: Path
+) -> None:
+    """Layers take 157 MB a page at 1280 px: they must not wait for the last one in memory."""
+    stage = stage_of(small, unet_3d, plain_pages, pages_at_once=1)
+    seen: list[tuple[list[str], int]] = []
+
+    def report(text: str) -> None:
+        written = sorted(path.stem for path in (tmp_path / "layers").glob("*.psd"))
+        alive = [thing for thing in gc.get_objects() if isinstance(thing, Decomposition)]
+        seen.append((written, len(alive)))
+
+    decompose_stage(stage, attrs.evolve(context(stage, tmp_path), report=report))
+    assert seen == [
+        (["tall"], 1),
+        (["tall", "wide"], 1),
+        (["square", "tall", "wide"], 1),
+        (["square", "tall", "wide"], 0),
+    ]
+
+
+def test_pictures_of_every_kind_are_pages(small: Small, unet_3d: Path, tmp_path: Path) -> None:
+    """Grey of 16 bits, a palette, and a photograph on its side."""
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    rng = np.random.default_rng(4)
+    grey = rng.integers(0, 65536, (24, 24)).astype(np.uint16)
+    write_png(folder / "deep.png", grey)
+    Image.fromarray(grey >> 8).convert("P").save(folder / "palette.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = Image.fromarray(rng.integers(0, 256, (16, 32, 3), dtype=np.uint8))
+    lying.save(folder / "photo.png", exif=exif)
+    lying.transpose(Image.Transpose.ROTATE_270).save(folder / "turned.png")
+    result = run(stage_of(small, unet_3d, folder, head_pass="body"), tmp_path / "run")
+    for name in ("deep", "palette", "photo", "turned"):
+        assert set(pictures(result, name)) == set(TRAINING_TAGS)
+    # The canvas of the photograph stands upright: a margin at each side.
+    for name in ("photo", "turned"):
+        alpha = sum(picture[..., 3].astype(int) for picture in pictures(result, name).values())
+        columns = np.flatnonzero(np.any(alpha, axis=0))
+        assert len(columns) and columns.min() >= 8 and columns.max() < 24
+
+
+def test_an_empty_page_gives_an_empty_psd_and_a_note(
+    small: Small, unet_3d: Path, tmp_path: Path
+) -> None:
+    write_png(tmp_path / "blank.png", np.zeros((20, 30, 4), np.uint8))
+    said: list[str] = []
+    stage = stage_of(small, unet_3d, tmp_path / "blank.png")
+    result = run(stage, tmp_path / "run", said)
+    assert said[0].endswith(f"blank.psd ({NO_HEAD})")
+    assert not any(picture[..., 3].any() for picture in pictures(result, "blank").values())
+    assert list(PSDImage.open(result.artifacts["layers"] / "blank.psd")) == []
+    assert NO_HEAD in result.artifacts["report"].read_text()
 
 
 def test_the_seed_and_the_page_s_bytes_fix_every_byte(
