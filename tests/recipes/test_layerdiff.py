@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from seethrough.data.tags import TAG_GROUPS, TAGS_V2
+from seethrough.data.tags import TAG_GROUPS, TAGS_V2, TRAINING_TAGS
 from seethrough.recipe import differences, load, show_value
+from seethrough.recipes.layer_data import BODY_SIZE_GROUP, HEAD_SIZE_GROUP
 from seethrough.recipes.training import TrainStage
 from tests.recipes.rules import EXPERIMENTS, V3, is_accepted, problems
 
@@ -336,6 +337,11 @@ ABLATIONS = {
     "layerdiff3d_low_lr": {"train_3d.optim.lr": (2e-5, 4e-5)},
     "layerdiff3d_drop_absent": {"train_3d.objective.absent_weight": (0.0, 1.0)},
     "layerdiff3d_v2": {
+        "train_2d.data.tags": (TAGS_V2, TRAINING_TAGS),
+        "train_2d.data.size_groups": (
+            (TAGS_V2[:11], TAGS_V2[11:], TAGS_V2),
+            (HEAD_SIZE_GROUP, BODY_SIZE_GROUP, HEAD_SIZE_GROUP + BODY_SIZE_GROUP),
+        ),
         "inflate.tag_version": ("v2", "v3"),
         "inflate.group_embedding": (False, True),
         "inflate.group_sizes": ((19,), (13, 11)),
