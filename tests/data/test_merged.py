@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from seethrough.data.draws import Draw
+from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.layout import read_sample
 from seethrough.data.merged import merged
-from tests.samples import write_sample
+from seethrough.data.tags import TAGS_V2
+from tests.samples import write_list, write_sample
 
 BOXES = {
     "back hair": (4, 2, 30, 30),
@@ -55,6 +58,30 @@ def test_a_sample_without_parts_or_with_the_layer_itself_stays_as_it_is(tmp_path
     own = {"hair": (0, 0, 20, 20), "front hair": (2, 2, 20, 20)}
     stored = read_sample(write_sample(tmp_path, "own", tags=own))
     assert merged(stored) is stored
+
+
+def test_datasets_train_on_them(tmp_path: Path) -> None:
+    page = write_sample(tmp_path, "page", tags=BOXES)
+    dataset = LayerDiff3DDataset(
+        sources=[(write_list(tmp_path / "list.txt", [page]), 1)],
+        groups=(TAGS_V2,),
+        target_size=64,
+        global_batch=1,
+        random_flip=0.0,
+        random_pad_prob=0.0,
+    )
+    draw = Draw(seed=0, stage="test", step=0, index=0, sample=0)
+    item = dataset.item(draw)
+    assert [tag for tag in item.frames if tag] == ["hair", "face", "eyes"]
+    assert item.picture("hair")[0].any()
+    one_tag = LayerDiff2DDataset(
+        sources=dataset.sources,
+        target_size=64,
+        random_flip=0.0,
+        random_pad_prob=0.0,
+        tag_list=["hair"],
+    )
+    assert one_tag.item(draw).text["caption"] == "hair"
 
 
 def visible_colour(layer: np.ndarray) -> np.ndarray:
