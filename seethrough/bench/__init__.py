@@ -1,0 +1,1 @@
+"""What training costs, measured: `python -m seethrough.bench step` and `parts`."""
