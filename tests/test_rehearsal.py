@@ -67,6 +67,7 @@ NEVER_READ = {
     "train_?d.schedule.floor": "constant has no floor",
     "*.objective.timestep_bias_multiplier": "timesteps are uniform",
     "*.objective.timestep_bias_range": "timesteps are uniform",
+    "vae.data.validation": "the autoencoders of a rehearsal are judged by what they serve for",
     "vae.hardware.device_memory_gib": "the plan counts no parameters of new networks",
     "*.tracking.project": "a rehearsal has no tracker",
     "*.deepspeed*": "the place of DeepSpeed; the one value that is accepted asks for nothing",

@@ -309,8 +309,18 @@ class TrainingRun:
         with averaged, self.distribution.whole(device) as network:
             yield network
 
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[nn.Module]:
+        """The network as `_whole` gives it, in the forward pass's precision, without gradients."""
+        with (
+            self._whole(self.accelerator.device) as network,
+            torch.no_grad(),
+            self.accelerator.autocast(),
+        ):
+            yield network
+
     def _validate(self, log: RunLog) -> None:
-        with self._whole(self.accelerator.device) as network, torch.no_grad():
+        with self._shown() as network:
             if self.accelerator.is_main_process:
                 values = self.task.validate(network)
                 values = {f"validation/{name}": value for name, value in values.items()}
@@ -320,7 +330,7 @@ class TrainingRun:
         self.accelerator.wait_for_everyone()
 
     def _pictures(self, log: RunLog) -> None:
-        with self._whole(self.accelerator.device) as network, torch.no_grad():
+        with self._shown() as network:
             if self.accelerator.is_main_process:
                 log.pictures(self.step, self.task.pictures(network))
         self.accelerator.wait_for_everyone()
