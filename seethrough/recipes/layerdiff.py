@@ -109,7 +109,8 @@ class LayerDiff2DModel(Section):
     """LayerDiffuse's two files, or a saved TransparentVAE."""
 
     unet: Source | None = None
-    """A trained 2D UNet to go on from in place of the base's."""
+    """A trained 2D UNet to go on from in place of the base's, or a folder in the hub's layout that
+    has it as `unet`."""
 
 
 @recipe
@@ -217,7 +218,9 @@ class LayerDiff3DModel(Section):
     """The 3D UNet and the frozen networks around it."""
 
     unet: Source = Output("inflate", "unet")
-    """The 3D UNet to start from; its weights are taken as they are."""
+    """The 3D UNet to start from, or a folder in the hub's layout that has it as `unet`: a
+    conversion, what an earlier training left, or a published one. Its weights are taken as they
+    are."""
 
     base: Source = ANIMAGINE
     """SDXL in the hub's layout: autoencoder, text encoders, scheduler."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.errors import InputError
-from seethrough.models.checkpoints import open_base
+from seethrough.models.checkpoints import open_base, unet_folder
 from seethrough.models.unet_2d import load_unet_2d
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff2DTrain
 from seethrough.tasks.datasets import tag_dataset
@@ -30,9 +30,8 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         pictures = 3 if self.stage.data.mask_condition else 2
         channels = pictures * int(self.vae.config["latent_channels"])
         if model.unet is not None:
-            return load_unet_2d(
-                self.context.path(model.unet), in_channels=channels, dtype=torch.float32
-            )
+            folder = unet_folder(self.context.path(model.unet))
+            return load_unet_2d(folder, in_channels=channels, dtype=torch.float32)
         delta = None
         if model.unet_delta is not None:
             delta = self.context.path(model.unet_delta) / UNET_DELTA

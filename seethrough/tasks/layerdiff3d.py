@@ -77,6 +77,13 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
             raise InputError(
                 f"{folder}: this UNet has no blocks across frames: convert it with an inflate stage"
             )
+        channels = 2 * int(self.vae.config["latent_channels"])
+        if model.config["in_channels"] != channels:
+            raise InputError(
+                f"{folder}: this UNet takes {model.config['in_channels']} input channels, but a "
+                f"noisy layer and the page make {channels}: a 2D UNet with the mask condition has "
+                "no 3D form"
+            )
         sizes = [len(group) for group in self.stage.data.groups]
         if model.config["group_embedding"] and list(model.config["group_embedding_num"]) != sizes:
             raise InputError(

@@ -176,10 +176,13 @@ def test_a_checkpoint_of_another_shape_is_refused(small: Small, tmp_path: Path) 
 # The store
 
 
-def cached_task(small: Small, unet: Path | None, folder: Path, objective: Objective) -> Any:
+def cached_task(
+    small: Small, unet: Path | None, folder: Path, objective: Objective, masked: bool = False
+) -> Any:
     """2D, or 3D from a UNet."""
     if unet is None:
         stage: Any = attrs.evolve(stage_2d(small), objective=objective)
+        stage = attrs.evolve(stage, data=attrs.evolve(stage.data, mask_condition=masked))
     else:
         stage = stage_3d(small, unet)
         fields = {name: getattr(objective, name) for name in ("offset_probability", "posterior")}
@@ -188,12 +191,13 @@ def cached_task(small: Small, unet: Path | None, folder: Path, objective: Object
     return (LayerDiff2D if unet is None else LayerDiff3D)(stage, context(stage, folder / "train"))
 
 
-@pytest.mark.parametrize("family", ["2d", "3d"])
+@pytest.mark.parametrize("family", ["2d", "masked", "3d"])
 @pytest.mark.parametrize("objective", [Objective(), SAMPLED], ids=["offset", "no offset"])
 def test_a_stored_item_trains_with_the_same_bits_as_a_fresh_one(
     small: Small, unet_3d: Path, tmp_path: Path, family: str, objective: Objective
 ) -> None:
-    task = cached_task(small, None if family == "2d" else unet_3d, tmp_path, objective)
+    unet = unet_3d if family == "3d" else None
+    task = cached_task(small, unet, tmp_path, objective, masked=family == "masked")
     model = task.build().eval()
     draws = [draw(0), draw(1)]
     fresh = batch(task, *draws)

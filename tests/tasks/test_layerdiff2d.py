@@ -176,6 +176,48 @@ def test_the_network_sees_the_captions_that_are_left(small: Small, tmp_path: Pat
         torch.testing.assert_close(seen[-1], table.hidden[table.rows([caption])])
 
 
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"noise_offset": 0.3},
+        {"offset_probability": 1.0},
+        {"timestep_bias": "later", "timestep_bias_multiplier": 1e6, "timestep_bias_portion": 0.1},
+        {"posterior": "sample"},
+    ],
+)
+def test_the_network_sees_what_the_objective_asks_for(
+    small: Small, unet_2d: Path, tmp_path: Path, objective: dict[str, Any]
+) -> None:
+    """Noise offset, transparency offset and chosen timesteps reach its input."""
+    task = make(small, tmp_path, model={"unet": Local(str(unet_2d))}, **objective)
+    model = task.build().eval()
+    seen: list[tuple[Any, ...]] = []
+    model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments))
+    where = draw(0)
+    data = batch(task, where)
+    task.loss(model, data)
+    sample, timesteps = seen[0][:2]
+    latents = task.latents(data["items"][0])
+    noise = where.numpy("noise").standard_normal(latents.shape[1:], dtype="float32")
+    if "noise_offset" in objective:
+        constant = where.numpy("noise offset").standard_normal((4, 1, 1), dtype="float32")
+        noise = noise + 0.3 * constant
+    (timestep,) = timesteps.tolist()
+    if "timestep_bias" in objective:
+        assert timestep >= 900
+    else:
+        assert timestep == int(where.numpy("timestep").random() * 1000)
+    kept = kept_signal(timestep).float()
+    noisy = kept.sqrt() * latents[0] + (1 - kept).sqrt() * torch.from_numpy(noise)
+    torch.testing.assert_close(sample[0], torch.cat([noisy, latents[1]]), rtol=1e-4, atol=1e-5)
+    plain = make(small, tmp_path).latents(data["items"][0])
+    differs = "offset_probability" in objective or "posterior" in objective
+    # Of the layer and the page alike.
+    assert [torch.equal(one, other) for one, other in zip(latents, plain, strict=True)] == [
+        not differs
+    ] * 2
+
+
 # Weights to start from
 
 
@@ -221,6 +263,8 @@ def test_training_goes_on_from_a_saved_unet(small: Small, tmp_path: Path) -> Non
     again = make(small, tmp_path, model={"unet": Local(str(exported))}).build()
     expected = model.state_dict()
     assert all(torch.equal(v, expected[key]) for key, v in again.state_dict().items())
+    stage = make(small, tmp_path, model={"unet": Local(str(exported.parent))}).build()
+    assert all(torch.equal(v, expected[key]) for key, v in stage.state_dict().items())
     # A saved UNet has the delta in it: it is not added twice.
     again = make(
         small, tmp_path, model={"unet": Local(str(exported)), "unet_delta": Local(str(tmp_path))}

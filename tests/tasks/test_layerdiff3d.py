@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
 from seethrough.data.padding import bleed_batch
@@ -15,6 +15,7 @@ from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model
 from seethrough.models.text_table import encode_captions
+from seethrough.models.unet_2d import extend_input_channels
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.layerdiff import Inflate, Objective3D
 from seethrough.tasks.inflate import inflate_stage
@@ -266,6 +267,51 @@ def test_weights_are_taken_as_they_are(small: Small, unet_3d: Path, tmp_path: Pa
     exported = task.export(model, tmp_path / "stage")["unet"]
     again = load_model(UNetFrameConditionModel, exported).state_dict()
     assert all(torch.equal(value, saved[key]) for key, value in again.items())
+
+
+@pytest.mark.parametrize("layout", ["conversion", "stage", "published"])
+def test_training_starts_from_every_layout_with_its_weights(
+    small: Small, unet_2d: Path, unet_3d: Path, tmp_path: Path, layout: str
+) -> None:
+    """The published program makes what was learned across frames zero whatever it starts from."""
+    saved = load_model(UNetFrameConditionModel, unet_3d)
+    if layout == "conversion":
+        # The folder of the UNet itself, fresh: blocks across frames are zero at their end.
+        stage = Inflate(unet=Local(str(unet_2d)))
+        folder = inflate_stage(stage, context(stage, tmp_path)).artifacts["unet"]
+        saved = load_model(UNetFrameConditionModel, folder)
+    elif layout == "stage":
+        # What a stage leaves: its folder has the UNet in `unet`.
+        task = make(small, unet_3d, tmp_path)
+        folder = task.export(task.build(), tmp_path / "runs/train_3d")["unet"].parent
+    else:
+        # Other parts beside it, in shards, in bfloat16.
+        folder = tmp_path / "published"
+        saved = nn.Module.to(saved, torch.bfloat16)
+        saved.save_pretrained(folder / "unet", max_shard_size="20KB")
+        assert len(list((folder / "unet").glob("*.safetensors"))) > 1
+        (folder / "vae").mkdir()
+        (folder / "model_index.json").write_text("{}")
+    task = make(small, folder, tmp_path)
+    found = task.build().unet.state_dict()
+    expected = saved.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(value, expected[key].float()) for key, value in found.items())
+    assert all(value.dtype == torch.float32 for value in found.values())
+    last = "temporal_transformer_blocks.0.ff.net.2.weight"
+    learned = [value for key, value in found.items() if key.endswith(last)]
+    assert learned and all(bool(value.any()) == (layout != "conversion") for value in learned)
+
+
+def test_a_unet_with_the_mask_condition_is_refused(
+    small: Small, unet_3d: Path, tmp_path: Path
+) -> None:
+    model: Any = load_model(UNetFrameConditionModel, unet_3d)
+    model.register_to_config(in_channels=12)
+    model.conv_in.weight = torch.nn.Parameter(extend_input_channels(model.conv_in.weight, 12))
+    model.save_pretrained(tmp_path / "unet")
+    with pytest.raises(InputError, match=r"takes 12 input channels, but .* make 8"):
+        make(small, tmp_path / "unet", tmp_path).build()
 
 
 def test_a_2d_unet_is_refused(small: Small, unet_2d: Path, tmp_path: Path) -> None:
