@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 from seethrough.data.draws import Draw
 from seethrough.data.padding import bleed_batch
@@ -274,7 +274,7 @@ def test_training_starts_from_every_layout_with_its_weights(
     small: Small, unet_2d: Path, unet_3d: Path, tmp_path: Path, layout: str
 ) -> None:
     """The published program makes what was learned across frames zero whatever it starts from."""
-    saved = load_model(UNetFrameConditionModel, unet_3d)
+    saved: Any = load_model(UNetFrameConditionModel, unet_3d)
     if layout == "conversion":
         # The folder of the UNet itself, fresh: blocks across frames are zero at their end.
         stage = Inflate(unet=Local(str(unet_2d)))
@@ -287,8 +287,7 @@ def test_training_starts_from_every_layout_with_its_weights(
     else:
         # Other parts beside it, in shards, in bfloat16.
         folder = tmp_path / "published"
-        saved = nn.Module.to(saved, torch.bfloat16)
-        saved.save_pretrained(folder / "unet", max_shard_size="20KB")
+        saved.to(torch.bfloat16).save_pretrained(folder / "unet", max_shard_size="20KB")
         assert len(list((folder / "unet").glob("*.safetensors"))) > 1
         (folder / "vae").mkdir()
         (folder / "model_index.json").write_text("{}")
