@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from seethrough.bench.__main__ import main
 from seethrough.bench.parts import BARE, PARTS
