@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -11,86 +10,27 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from seethrough.data.captions import filter_caption
 from seethrough.data.crops import fit_layer, fit_page
-from seethrough.data.draws import Draw
 from seethrough.data.items import CharacterCrop, Crop
-from seethrough.data.layerdiff import LayerDataset, LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.data.tags import (
     BODY_GROUP,
     HEAD_GROUP,
     LEGWEAR_WITH_FOOTWEAR,
-    STORED_MASK_ORDER,
-    TAG_GROUPS,
 )
 from seethrough.errors import InputError
 from seethrough.recipes.layer_data import LayerData
-from tests.samples import (
-    annotation,
-    run_lengths,
-    write_json,
-    write_list,
-    write_png,
-    write_sample,
+from tests.data.layers import (
+    PARITY_BOXES,
+    at,
+    dataset_2d,
+    dataset_3d,
+    parity_sample,
+    pictures,
+    two_samples,
+    variant,
 )
-
-PARITY_BOXES = {
-    "head": (8, 2, 22, 14),
-    "legwear": (9, 24, 21, 38),
-    "topwear": (6, 13, 24, 25),
-    "face": (10, 4, 20, 13),
-}
-
-
-def at(index: int, sample: int = 0, step: int = 0) -> Draw:
-    return Draw(seed=0, stage="train", step=step, index=index, sample=sample)
-
-
-def variant(dataset: LayerDataset, draw: Draw) -> tuple[Any, Any]:
-    """What a draw chose: the tag in 2D, the group in 3D, and the crop."""
-    item = dataset.item(draw)
-    return item.text.get("group_index", item.frames[0]), item.crop
-
-
-def parity_sample(folder: Path) -> Path:
-    """The sample of numbers 23 and 26: constant colours with a transparent border of 1 pixel."""
-    write_png(folder / "p.png", np.full((40, 30, 4), 100, np.uint8))
-    for tag, (x1, y1, x2, y2) in PARITY_BOXES.items():
-        layer = np.zeros((y2 - y1, x2 - x1, 4), np.uint8)
-        layer[1:-1, 1:-1] = (200, 100, 50, 255)
-        write_png(folder / f"p_{tag}.png", layer)
-    write_json(folder / "p_ann.json", annotation((40, 30), PARITY_BOXES))
-    return folder / "p.png"
-
-
-def two_samples(folder: Path, name: str = "list.txt") -> Path:
-    pages = [
-        write_sample(folder, "a", (48, 40), ("back hair", "topwear", "face", "mouth"), seed=1),
-        write_sample(folder, "b", (30, 44), ("wings", "legwear", "footwear", "objects"), seed=2),
-    ]
-    return write_list(folder / name, pages)
-
-
-def dataset_2d(source: Path, **options) -> LayerDiff2DDataset:
-    return LayerDiff2DDataset(sources=((source, 1),), **{"target_size": 24, **options})
-
-
-def dataset_3d(source: Path, **options) -> LayerDiff3DDataset:
-    defaults = {"target_size": 24, "groups": TAG_GROUPS, "global_batch": 4}
-    return LayerDiff3DDataset(sources=((source, 1),), **{**defaults, **options})
-
-
-def pictures(item: dict) -> torch.Tensor:
-    layers = item["layers"] if "layers" in item else item["layer"][None]
-    return torch.cat([item["page"][None], layers])
-
-
-def test_caption_filter():
-    """Number 22 of the parity tests."""
-    text = "1girl, Smile, red dress, white background, English commentary,solo"
-    assert filter_caption(text) == "red dress"
-    assert filter_caption(" Blue Hair ,, long sleeves\n") == "blue hair,long sleeves"
-
+from tests.samples import write_json, write_png, write_sample
 
 # --- 3D -----------------------------------------------------------------------------------------
 
@@ -248,30 +188,6 @@ def test_own_box_can_be_left_out_where_a_group_gives_another(tmp_path: Path):
     assert crops["topwear"] == Crop(PARITY_BOXES["topwear"], False)
 
 
-def test_a_picture_key_tells_pictures_apart(tmp_path: Path):
-    source = parity_sample(tmp_path)
-    made = [
-        dataset_2d(source, crop_to="character"),
-        dataset_2d(source, target_size=32, crop_to="character"),
-        dataset_2d(source, crop_to="character", random_flip=1.0),
-        dataset_3d(source, groups=TAG_GROUPS[::-1]),
-    ]
-    keys = {dataset.item(at(0)).key("face") for dataset in made}
-    assert len(keys) == len(made)
-    pages = [*made, dataset_2d(source, page_alpha="character", crop_to="character")]
-    page_keys = {dataset.item(at(0)).key("page") for dataset in pages}
-    assert len(page_keys) == len(pages) and not page_keys & keys
-
-
-def test_2d_and_3d_share_the_keys_and_the_bytes_of_equal_pictures(tmp_path: Path):
-    source = parity_sample(tmp_path)
-    flat, deep = dataset_2d(source, crop_to="character"), dataset_3d(source, crop_to="character")
-    for name in ("topwear", "page"):
-        one, other = flat.item(at(0)), deep.item(at(3))
-        assert one.key(name) == other.key(name)
-        assert torch.equal(one.picture(name), other.picture(name))
-
-
 @pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
 def test_the_character_is_the_crop_of_every_draw(tmp_path: Path, make):
     dataset = make(parity_sample(tmp_path), crop_to="character")
@@ -299,29 +215,6 @@ def test_unknown_tag_in_the_options_is_named(tmp_path: Path, options: dict):
         dataset_3d(parity_sample(tmp_path), groups=(("fase",),))
 
 
-def test_legwear_without_footwear_names_both(tmp_path: Path):
-    without = dataset_2d(parity_sample(tmp_path), tag_list=("legwear",))
-    assert without[at(0)]["caption"] == LEGWEAR_WITH_FOOTWEAR
-    with_footwear = dataset_2d(two_samples(tmp_path / "two"), tag_list=("legwear",))
-    assert with_footwear[at(0, sample=1)]["caption"] == "legwear"
-
-
-def test_caption_files(tmp_path: Path):
-    source = parity_sample(tmp_path)
-    (tmp_path / "p_face.txt").write_text("solo, round face")
-    (tmp_path / "p.txt").write_text("1girl, ribbon")
-    faces, nothing = (dataset_2d(source, tag_list=(tag,)) for tag in ("face", "wings"))
-    assert faces[at(0)]["caption"] == "round face"
-    assert nothing[at(0)]["caption"] == "ribbon"
-    assert set(faces.captions()) == {"", "face", LEGWEAR_WITH_FOOTWEAR, "round face", "ribbon"}
-    plain = dataset_2d(source, tag_list=("face",), caption_files=False)
-    assert plain[at(0)]["caption"] == "face"
-    assert plain.captions() == ["", "face", LEGWEAR_WITH_FOOTWEAR]
-    (tmp_path / "p_face.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=r"p_face\.txt: the caption can't be read"):
-        faces[at(0)]
-
-
 def test_sample_without_layers_is_the_whole_character(tmp_path: Path):
     page = np.full((20, 30, 4), 50, np.uint8)
     page[..., 3] = 0
@@ -337,86 +230,6 @@ def test_sample_without_layers_is_the_whole_character(tmp_path: Path):
     enlarged = attrs.evolve(dataset, random_pad_prob=1.0)
     shares = [(enlarged[at(index)]["layer"][0] / 255).mean().item() for index in range(20)]
     assert len(set(shares)) > 10 and min(shares) < 0.3 and max(shares) < 0.61
-
-
-# --- 2D with the mask condition -----------------------------------------------------------------
-
-
-def hidden_sample(folder: Path) -> Path:
-    """A page whose right half is covered; masks of each tag are stripes of their own."""
-    source = write_sample(folder, "m", (40, 40), {"head": (4, 4, 24, 24), "face": (8, 8, 30, 28)})
-    masks = {tag: np.zeros((40, 40), bool) for tag in STORED_MASK_ORDER}
-    masks["head"][:, :14] = True
-    masks["face"][:, :20] = True
-    write_json(folder / "m.json", [run_lengths(masks[tag]) for tag in STORED_MASK_ORDER])
-    return source
-
-
-@pytest.mark.parametrize(("tag", "edge"), [("head", 14), ("face", 20)])
-def test_the_visible_part_is_found_by_the_name_of_the_tag(tmp_path: Path, tag: str, edge: int):
-    """Masks are stored with `head` last, while it is the first of the tags."""
-    options: dict[str, Any] = {"tag_list": (tag,), "crop_to": "character", "target_size": 26}
-    item = dataset_2d(hidden_sample(tmp_path), mask_condition=True, **options)[at(0)]
-    left = edge - 4  # on the crop, which is the character's box
-    assert item["visible"].shape == (4, 26, 26) and item["visible"].dtype == torch.uint8
-    assert torch.equal(item["visible"][:, :, :left], item["layer"][:, :, :left])
-    assert item["layer"][0, :, left:].any() and not item["visible"][:, :, left:].any()
-    # The page is that of the character, with an alpha of 0 and 1.
-    plain = dataset_2d(tmp_path / "m.png", page_alpha="character", **options)[at(0)]
-    assert torch.equal(plain["layer"], item["layer"])
-    seen = plain["page"][0] > 25
-    assert torch.equal(item["page"][0], seen * torch.tensor(255, dtype=torch.uint8))
-    assert torch.equal(item["page"][1:, seen], plain["page"][1:, seen])
-    assert not item["page"][:, ~seen].any()
-
-
-def test_of_a_whole_character_the_page_is_the_visible_part(tmp_path: Path):
-    source = hidden_sample(tmp_path)
-    dataset = dataset_2d(source, mask_condition=True, tag_list=("wings",))
-    item = dataset[at(0)]
-    assert dataset.item(at(0)).names == ["", "page"]  # decoded and encoded once
-    assert torch.equal(item["visible"], item["page"])
-    assert (tmp_path / "m.json").unlink() is None
-    assert torch.equal(dataset[at(0)]["page"], item["page"])
-    with pytest.raises(InputError, match=r"m\.json: can't be read"):
-        dataset_2d(source, mask_condition=True)[at(0)]
-
-
-def test_random_masks_change_the_page_of_whole_characters_alone(tmp_path: Path):
-    source = hidden_sample(tmp_path)
-    options: dict[str, Any] = {"mask_condition": True, "target_size": 64}
-    whole = dataset_2d(source, tag_list=("wings",), random_mask=0.5, **options)
-    plain = attrs.evolve(whole, random_mask=0.0)
-    draws = [at(index) for index in range(60)]
-    kinds = Counter(
-        item.mask_change.kind if item.mask_change else "none" for item in map(whole.item, draws)
-    )
-    assert kinds.keys() == {"erode", "dilate", "hole", "none"}
-    assert 18 < kinds["none"] < 42 and min(kinds.values()) >= 4
-    for draw in draws[:20]:
-        item, expected = whole[draw], plain[draw]
-        assert torch.equal(item["layer"], expected["layer"])
-        changed = whole.item(draw).mask_change
-        assert torch.equal(item["page"], expected["page"]) == (changed is None)
-        assert torch.equal(item["page"], whole[draw]["page"])
-        keys = [dataset.item(draw).key("page") for dataset in (whole, plain)]
-        assert (keys[0] == keys[1]) == (changed is None)
-    layered = dataset_2d(source, random_mask=1.0, **options)
-    assert all(layered.item(draw).mask_change is None for draw in draws)
-
-
-def test_the_key_of_the_visible_part_tells_the_tag_and_the_masks(tmp_path: Path):
-    source = hidden_sample(tmp_path)
-
-    def key(tag: str) -> str:
-        options: dict[str, Any] = {"tag_list": (tag,), "crop_to": "character"}
-        return dataset_2d(source, mask_condition=True, **options).item(at(0)).key("visible")
-
-    before = key("face")
-    assert key("head") != before == key("face")
-    stored = json.loads((tmp_path / "m.json").read_text())
-    write_json(tmp_path / "m.json", stored[::-1])
-    assert key("face") != before
 
 
 # --- Both ---------------------------------------------------------------------------------------
@@ -487,52 +300,6 @@ def test_flip_mirrors_page_and_layers_together(tmp_path: Path, make):
     flipped = make(source, target_size=22, random_flip=1.0)[at(0)]
     assert torch.equal(pictures(flipped), pictures(plain).flip(-1))
     assert not torch.equal(pictures(flipped), pictures(plain))
-
-
-def test_transparent_pixels_of_layers_have_no_colour(tmp_path: Path):
-    """They are filled on the device of the network that sees them."""
-    source = write_sample(tmp_path, "e", (40, 40), {"topwear": (4, 8, 34, 38)}, seed=3)
-    layer = dataset_2d(source)[at(0)]["layer"]
-    clear = layer[0] == 0
-    assert clear.any() and not layer[1:, clear].any()
-
-
-@pytest.mark.parametrize("make", [dataset_2d, dataset_3d])
-def test_an_item_reads_each_file_once(tmp_path: Path, make, monkeypatch: pytest.MonkeyPatch):
-    dataset = make(parity_sample(tmp_path))
-    reads: list[str] = []
-    read_bytes = Path.read_bytes
-
-    def counted(path: Path) -> bytes:
-        reads.append(path.name)
-        return read_bytes(path)
-
-    monkeypatch.setattr(Path, "read_bytes", counted)
-    item = dataset[at(0)]
-    layers = 1 if make is dataset_2d else int(item["present"].sum())
-    assert len(reads) == len(set(reads)) == layers + 2
-    assert {"p_ann.json", "p.png"} < set(reads)
-
-
-def test_page_without_its_background_has_the_alpha_of_the_character(tmp_path: Path):
-    source = write_sample(tmp_path, "e", (40, 40), {"topwear": (4, 8, 34, 38)}, seed=3)
-    with_background = dataset_2d(source, target_size=30)[at(0)]
-    without = dataset_2d(source, target_size=30, page_alpha="character")[at(0)]
-    assert (with_background["page"][0] == 255).all()
-    assert torch.equal(without["page"][0], without["layer"][0])
-    solid = without["page"][0] == 255
-    assert torch.equal(without["page"][:, solid], with_background["page"][:, solid])
-
-
-def test_premultiplied_layers(tmp_path: Path):
-    """Files as the published renderer writes them give the items of straight ones."""
-    source = parity_sample(tmp_path)
-    faint = np.zeros((9, 10, 4), np.uint8)
-    faint[1:-1, 1:-1] = (100, 50, 25, 128)
-    write_png(tmp_path / "p_face.png", faint)
-    item = dataset_2d(source, tag_list=("face",), layer_alpha="premultiplied")[at(0)]
-    colour = item["layer"][1:, item["layer"][0] > 0]
-    assert (colour - torch.tensor([[199.0], [100.0], [50.0]])).abs().max() < 2.5
 
 
 def test_sources_are_repeated_by_their_rates(tmp_path: Path):
