@@ -1,9 +1,12 @@
 """Samples on disk: what is read, and what is said of a broken one."""
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,6 +31,26 @@ def edit(sample: Sample, change: Callable[[dict], object]) -> Path:
     change(content)
     write_json(path, content)
     return path
+
+
+def interlaced(rgba: np.ndarray) -> bytes:
+    """Write a PNG of 8 bit RGBA in Adam7's seven passes, which neither library does."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + checksum
+
+    starts = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2)]
+    rows = b"".join(
+        b"\0" + row.tobytes()
+        for y, x, down, right in [*starts, (1, 0, 2, 1)]
+        for row in rgba[y::down, x::right]
+        if row.size
+    )
+    height, width = rgba.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 1)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def error(act: Callable[[], object], *told: object) -> None:
@@ -73,6 +96,32 @@ def test_page_without_alpha_is_opaque(tmp_path: Path):
     write_png(tmp_path / "p.png", np.full((5, 6, 3), 9, np.uint8))
     page = read_sample(tmp_path / "p.png").page()
     assert page.shape == (5, 6, 4) and (page[..., 3] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["palette", "interlaced", "16 bit", "grey and alpha", "WebP"])
+def test_any_kind_of_picture_with_alpha_is_read_alike(tmp_path: Path, mode: str):
+    """Only the plain kind of PNG, 8 bit RGBA, is decoded by OpenCV."""
+    sample = make(tmp_path)
+    path = sample.layer_path("face")
+    image = Image.open(path)
+    if mode == "palette":
+        image.quantize(64).save(path)
+        expected = Image.open(path).convert("RGBA")
+    elif mode == "grey and alpha":
+        image.convert("LA").save(path)
+        expected = image.convert("LA").convert("RGBA")
+    elif mode == "16 bit":
+        # 257 times a level of 8 bit is the same level of 16 bit.
+        levels = np.asarray(image)[..., [2, 1, 0, 3]].astype(np.uint16) * 257
+        path.write_bytes(cv2.imencode(".png", levels)[1].tobytes())
+        expected = image
+    elif mode == "interlaced":
+        path.write_bytes(interlaced(np.asarray(image)))
+        expected = image
+    else:
+        image.save(path, format="WebP", lossless=True, exact=True)
+        expected = image
+    assert np.array_equal(sample.layer("face"), np.asarray(expected))
 
 
 def test_depth_of_8_and_16_bit_is_read_as_stored(tmp_path: Path):
