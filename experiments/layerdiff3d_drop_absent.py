@@ -7,7 +7,8 @@ Base: layerdiff3d_v3. Cost: the same.
 
 from experiments.layerdiff3d_v3 import LayerDiff3DV3
 from seethrough.recipe import change, recipe
-from seethrough.recipes.layerdiff import LayerDiff3DTrain, Objective3D
+from seethrough.recipes.layerdiff import LayerDiff3DTrain
+from seethrough.recipes.objective import Objective3D
 
 
 @recipe

@@ -13,8 +13,6 @@ from seethrough.recipe import (
     Experiment,
     Fraction,
     Hub,
-    NonNegativeFloat,
-    NonNegativeInt,
     Output,
     PositiveFloat,
     PositiveInt,
@@ -32,6 +30,7 @@ from seethrough.recipes.layer_data import (
     check_validation,
     unknown_tags,
 )
+from seethrough.recipes.objective import Objective, Objective3D
 from seethrough.recipes.training import AdamW, AnyOptim, Device, Hardware, Schedule, TrainStage
 
 SDXL_PARAMETERS = 2_567_475_204
@@ -42,56 +41,6 @@ FRAME_PARAMETERS = 4_071_291_140
 
 ANIMAGINE = Hub("cagliostrolab/animagine-xl-4.0")
 LAYERDIFFUSE = Hub("lllyasviel/LayerDiffuse_Diffusers")
-
-
-@recipe
-class Objective(Section):
-    """What the diffusion model is trained to predict, and how errors weigh."""
-
-    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
-    """What the network predicts: the noise, the velocity, or the clean latents."""
-
-    snr_gamma: PositiveFloat | None = 5.0
-    """Min-SNR weighting (Hang et al., 2023): weights follow min(SNR, gamma); none weighs alike."""
-
-    noise_offset: NonNegativeFloat = 0.0
-    """Size of noise that is constant over a channel of a frame, added to the noise."""
-
-    timestep_bias: Literal["none", "earlier", "later", "range"] = "none"
-    """Which timesteps are drawn more often than others; 'earlier' are the less noisy ones."""
-
-    timestep_bias_multiplier: PositiveFloat = 1.0
-    """How much more often the favoured timesteps are drawn."""
-
-    timestep_bias_portion: Fraction = 0.25
-    """Earlier and later: favoured share of all timesteps."""
-
-    timestep_bias_range: tuple[NonNegativeInt, PositiveInt] = (0, 1000)
-    """Range: first favoured timestep, and the first one after."""
-
-    empty_prompt_probability: Fraction = 0.0
-    """Probability, a sample, that its captions are replaced with the empty one."""
-
-    offset_probability: Fraction = 0.25
-    """Probability, a sample, that latents carry the transparency offset in place of the
-    posterior's noise."""
-
-    posterior: Literal["sample", "mean"] = "sample"
-    """Latents without offset: a draw of the autoencoder's posterior, or its mean."""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.timestep_bias == "range":
-            begin, end = self.timestep_bias_range
-            if not begin < end <= 1000:
-                yield "timestep_bias_range", "needs first < end <= 1000"
-
-
-@recipe
-class Objective3D(Objective):
-    """The same over the frames of a group."""
-
-    absent_weight: Fraction = 1.0
-    """Weight of frames whose tag the character lacks: 1 counts them fully, 0 drops them."""
 
 
 @recipe

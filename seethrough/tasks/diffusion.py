@@ -13,7 +13,7 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from seethrough.data.draws import Draw
-from seethrough.recipes.layerdiff import Objective
+from seethrough.recipes.objective import Objective
 from seethrough.tasks.task import Parts
 
 QUARTERS = 4

@@ -17,7 +17,7 @@ from seethrough.data.layerdiff import LayerDataset
 from seethrough.data.padding import bleed_batch
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import load_model, open_base
-from seethrough.recipes.layerdiff import Objective
+from seethrough.recipes.objective import Objective
 from seethrough.tasks.task import Batch
 
 LAYERDIFFUSE_ENCODER = "ld_diffusers_sdxl_vae_transparent_encoder.safetensors"

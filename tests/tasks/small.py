@@ -17,9 +17,8 @@ from seethrough.recipes.layer_data import CroppedData
 from seethrough.recipes.layerdiff import (
     LayerDiff2DTrain,
     LayerDiff3DTrain,
-    Objective,
-    Objective3D,
 )
+from seethrough.recipes.objective import Objective, Objective3D
 from seethrough.tasks.task import Batch, StageContext, Task
 from tests.samples import write_list, write_sample
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from seethrough.data.draws import Draw
-from seethrough.recipes.layerdiff import Objective
+from seethrough.recipes.objective import Objective
 from seethrough.tasks.diffusion import (
     Diffusion,
     min_snr_weights,

@@ -19,7 +19,7 @@ from seethrough.data.tags import TAG_GROUPS
 from seethrough.errors import InputError
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import read_state_dict
-from seethrough.recipes.layerdiff import Objective
+from seethrough.recipes.objective import Objective
 from seethrough.tasks.latents import (
     LAYERDIFFUSE_DECODER,
     LAYERDIFFUSE_ENCODER,

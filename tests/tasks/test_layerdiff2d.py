@@ -17,7 +17,7 @@ from seethrough.errors import InputError
 from seethrough.models.checkpoints import read_state_dict
 from seethrough.models.text_table import encode_captions
 from seethrough.recipe import Local, evolve
-from seethrough.recipes.layerdiff import Objective
+from seethrough.recipes.objective import Objective
 from seethrough.tasks.layerdiff2d import UNET_DELTA, LayerDiff2D
 from tests.tasks.small import SCALING, SIDE, Small, batch, context, draw, stage_2d
 

@@ -17,7 +17,8 @@ from seethrough.models.checkpoints import load_model
 from seethrough.models.text_table import encode_captions
 from seethrough.models.unet_2d import extend_input_channels
 from seethrough.recipe import Local, evolve
-from seethrough.recipes.layerdiff import Inflate, Objective3D
+from seethrough.recipes.layerdiff import Inflate
+from seethrough.recipes.objective import Objective3D
 from seethrough.tasks.inflate import inflate_stage
 from seethrough.tasks.layerdiff3d import LayerDiff3D
 from tests.tasks.small import SCALING, SIDE, Small, batch, context, draw, stage_3d

@@ -1,0 +1,67 @@
+"""What LayerDiff's networks are trained to predict, and how errors weigh.
+
+Values are those of the published V3 configurations.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from seethrough.recipe import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    recipe,
+)
+
+
+@recipe
+class Objective(Section):
+    """What the diffusion model is trained to predict, and how errors weigh."""
+
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
+    """What the network predicts: the noise, the velocity, or the clean latents."""
+
+    snr_gamma: PositiveFloat | None = 5.0
+    """Min-SNR weighting (Hang et al., 2023): weights follow min(SNR, gamma); none weighs alike."""
+
+    noise_offset: NonNegativeFloat = 0.0
+    """Size of noise that is constant over a channel of a frame, added to the noise."""
+
+    timestep_bias: Literal["none", "earlier", "later", "range"] = "none"
+    """Which timesteps are drawn more often than others; 'earlier' are the less noisy ones."""
+
+    timestep_bias_multiplier: PositiveFloat = 1.0
+    """How much more often the favoured timesteps are drawn."""
+
+    timestep_bias_portion: Fraction = 0.25
+    """Earlier and later: favoured share of all timesteps."""
+
+    timestep_bias_range: tuple[NonNegativeInt, PositiveInt] = (0, 1000)
+    """Range: first favoured timestep, and the first one after."""
+
+    empty_prompt_probability: Fraction = 0.0
+    """Probability, a sample, that its captions are replaced with the empty one."""
+
+    offset_probability: Fraction = 0.25
+    """Probability, a sample, that latents carry the transparency offset in place of the
+    posterior's noise."""
+
+    posterior: Literal["sample", "mean"] = "sample"
+    """Latents without offset: a draw of the autoencoder's posterior, or its mean."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.timestep_bias == "range":
+            begin, end = self.timestep_bias_range
+            if not begin < end <= 1000:
+                yield "timestep_bias_range", "needs first < end <= 1000"
+
+
+@recipe
+class Objective3D(Objective):
+    """The same over the frames of a group."""
+
+    absent_weight: Fraction = 1.0
+    """Weight of frames whose tag the character lacks: 1 counts them fully, 0 drops them."""
