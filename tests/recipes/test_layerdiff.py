@@ -1,11 +1,14 @@
 """Every value that was published, in one place, with where it stands; and what ablations change."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seethrough.data.tags import TAG_GROUPS, TAGS_V2, TRAINING_TAGS
+from seethrough.engine.sources import sources
 from seethrough.recipe import differences, load, show_value
+from seethrough.recipe.fingerprint import fingerprint
 from seethrough.recipes.layer_data import BODY_SIZE_GROUP, HEAD_SIZE_GROUP
 from seethrough.recipes.training import TrainStage
 from tests.recipes.rules import EXPERIMENTS, V3, is_accepted, problems
@@ -361,3 +364,25 @@ def test_an_ablation_differs_in_its_fields_alone(name: str) -> None:
 def test_every_experiment_is_known_here() -> None:
     stems = {path.stem for path in EXPERIMENTS.glob("*.py") if path.stem != "__init__"}
     assert stems == {"layerdiff3d_v3", "layerdiff_iter2", *ABLATIONS}
+
+
+@pytest.mark.parametrize("stage", ["train_2d", "train_3d"])
+def test_validation_needs_samples_and_samples_validation(stage: str) -> None:
+    every, samples = f"{stage}.schedule.validate_every=100", f"{stage}.data.validation=file:x.txt"
+    assert problems(V3, every) == [
+        f"{stage}.schedule.validate_every: needs held-out samples: give their list, data.validation"
+    ]
+    assert problems(V3, samples) == [
+        f"{stage}.data.validation: nothing measures them: set schedule.validate_every"
+    ]
+    assert is_accepted(V3, every, samples)
+
+
+def test_held_out_samples_are_no_part_of_what_is_trained() -> None:
+    plain = load(V3).resolve().experiment
+    pairs = [("train_2d.schedule.validate_every", "9"), ("train_2d.data.validation", "file:x.txt")]
+    validated = load(V3).override(pairs).resolve().experiment
+    assert fingerprint(validated) == fingerprint(plain)
+    stage: Any = validated
+    assert "data.validation" in dict(sources(stage.train_2d))
+    assert "data.validation" not in dict(sources(stage.train_2d, identity=True))

@@ -185,3 +185,26 @@ def test_probabilities_are_kept() -> None:
     assert all(with_probability(draws, "drop", 1.0))
     assert abs(np.mean(with_probability(draws, "drop", 0.25)) - 0.25) < 0.05
     assert with_probability(draws, "drop", 0.5) != with_probability(draws, "other", 0.5)
+
+
+def test_the_loss_is_split_by_quarter_of_the_timesteps(scheduler: Path) -> None:
+    diffusion = Diffusion(Objective(), scheduler)
+    timesteps = torch.tensor([0, 249, 250, 999, 750, 10])
+    errors = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0, 32.0], requires_grad=True)
+    counts = torch.tensor([1.0, 1.0, 13.0, 11.0, 1.0, 0.5])
+    parts = diffusion.quarters(errors, counts, timesteps)
+    assert parts.names == ("t000-249", "t250-499", "t500-749", "t750-999")
+    assert parts.sums.tolist() == [35.0, 4.0, 0.0, 24.0] and not parts.sums.requires_grad
+    assert parts.counts.tolist() == [2.5, 13.0, 0.0, 12.0]
+
+
+@given(count=st.integers(1, 300))
+def test_even_timesteps_cover_the_range(count: int) -> None:
+    # Only the number of timesteps matters here.
+    diffusion = Diffusion.__new__(Diffusion)
+    diffusion.count = 1000
+    steps = diffusion.even_timesteps(count)
+    assert len(steps) == count and steps[0] >= 0 and steps[-1] < 1000
+    edges = [-steps[0] - 1, *steps, 2000 - steps[-1] - 1]
+    gaps = np.diff(edges)
+    assert gaps.max() - gaps.min() <= 2
