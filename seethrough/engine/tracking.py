@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,9 @@ class Tracker:
 
     def __init__(self, stage: TrainStage, context: StageContext, start: int) -> None:
         self.context = context
+        self.kind = stage.tracking.tracker
         self.run: GeneralTracker | None = None
-        if stage.tracking.tracker is not None and context.is_main:
+        if self.kind is not None and context.is_main:
             with self._forgiven("start"):
                 run = _make(stage, context, start)
                 run.start()
@@ -69,15 +71,18 @@ class Tracker:
         if self.run is not None and log_images is not None:
             # A batch of one, (1, H, W, C).
             images = {name: np.asarray(image)[None] for name, image in pictures.items()}
-            layout = {"dataformats": "NHWC"} if self.run.name == "tensorboard" else {}
+            layout = {"dataformats": "NHWC"} if self.kind == "tensorboard" else {}
             with self._forgiven("take pictures"):
                 log_images(images, step=step, **layout)
 
     def close(self) -> None:
-        """End the run."""
+        """End the run; where an exception ends the training, wandb is told that it failed."""
         if self.run is not None:
             with self._forgiven("finish"):
-                self.run.finish()
+                if self.kind == "wandb" and sys.exc_info()[0] is not None:
+                    self.run.tracker.finish(exit_code=1)
+                else:
+                    self.run.finish()
 
     @contextlib.contextmanager
     def _forgiven(self, what: str) -> Iterator[None]:

@@ -98,6 +98,7 @@ def _predict(
     means = [
         encoder.posterior(item["pictures"][name].to(device))[:1] for name in item["conditions"]
     ]
+    _, channels, height, width = means[0].shape
     conditions = encoder.scale * torch.cat(means, dim=1)[:, None]
     hidden, added = task.text_conditions([list(captions)])
     frames = len(item["frames"])
@@ -110,7 +111,7 @@ def _predict(
         predict,
         solver=Solver(prediction_type=task.stage.objective.prediction_type),
         steps=STEPS,
-        shape=(frames, *means[0].shape[1:]),
+        shape=(frames, channels, height, width),
         generators=[item["draw"].numpy("pictures")],
         shared_init_noise=False,
         device=device,

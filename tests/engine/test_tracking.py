@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # pyright: ignore
 
 from seethrough.engine.tracking import check_tracker
 from seethrough.errors import InputError
@@ -19,7 +19,7 @@ from tests.engine.wandb_file import read_records
 
 OPTIONS = ["--train.schedule.pictures_every=3", "--train.schedule.validate_every=3"]
 LONG = ["--train.schedule.max_steps=12", "--train.pause=0.02", *OPTIONS]
-OFFLINE = {"WANDB_MODE": "offline"}
+OFFLINE: dict[str, str | None] = {"WANDB_MODE": "offline"}
 
 
 def log(runs: Path) -> dict[int, dict[str, float]]:
@@ -173,6 +173,8 @@ def test_a_resumed_run_is_the_same_one_in_wandb(
     assert steps[1] == list(range(5, 13))
     # What wandb had in memory alone is lost in a kill.
     assert signal == SIGKILL or steps[0][:8] == list(range(1, 9))
+    ends = [r.exit.exit_code for path in sessions for r in read_records(path) if r.HasField("exit")]
+    assert ends[-1] == 0 and (signal == SIGKILL or ends[0] != 0)
     logged = log(tmp_path)
     for path in sessions:
         for step, numbers, _ in rows(path):

@@ -11,7 +11,7 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 def read_records(path: Path) -> Iterator[Any]:
     """The records of a `.wandb` file; what a kill cut short at the end is left out."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore
 
     content = path.read_bytes()
     assert content[:4] == b":W&B"
