@@ -112,6 +112,17 @@ class _Collate:
         return batch, [bad for item in loaded for bad in item.left_out]
 
 
+def _one_thread(worker: int) -> None:
+    """Have OpenCV compute in the worker's own thread, as PyTorch does there without being told.
+
+    Else each worker would start a thread for every core of the machine.
+    """
+    import cv2
+
+    del worker
+    cv2.setNumThreads(0)
+
+
 def load_batches(
     task: Task[Any],
     dataset: Dataset[Batch],
@@ -129,6 +140,7 @@ def load_batches(
         batch_sampler=batches,
         collate_fn=_Collate(task.collate),
         num_workers=workers,
+        worker_init_fn=_one_thread,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
     )

@@ -1,11 +1,19 @@
 """Which samples each process sees."""
 
 from itertools import chain
+from pathlib import Path
 
+import cv2
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
 
-from seethrough.engine.loader import MicroBatches, Split
+from seethrough.data.draws import Draw
+from seethrough.engine.loader import MicroBatches, Split, load_batches
+from seethrough.tasks.task import Batch, StageContext
+from tests.engine.chain import Perceptron
+from tests.engine.toy import PerceptronTask
 
 
 @given(
@@ -38,3 +46,22 @@ def test_an_epoch_has_every_row_once() -> None:
     samples = [draw.sample for batch in batches for draw in batch]
     assert sorted(samples[:20]) == sorted(samples[20:]) == list(range(20))
     assert samples[:20] != samples[20:]
+
+
+class OpenCVThreads(Dataset[Batch]):
+    """Items that tell how many threads OpenCV has where they are made."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        return {"draw": draw, "threads": cv2.getNumThreads()}
+
+
+def test_a_worker_computes_in_one_thread(tmp_path: Path) -> None:
+    device = torch.device("cpu")
+    context = StageContext("train", tmp_path, {}, device, print)
+    task = PerceptronTask(Perceptron(), context)
+    batches = MicroBatches(0, "train", 4, Split(2, 2, 0, 1), 0, 1)
+    (batch,) = load_batches(task, OpenCVThreads(), batches, 1, device)
+    assert batch["threads"] == [1, 1]
