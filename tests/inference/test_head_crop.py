@@ -10,20 +10,27 @@ from seethrough.inference.head_crop import Paste, Square, head_box, head_rect, p
 Span = tuple[int, int]
 
 
-def published_crop(rect: Box, width: int, height: int, resolution: int) -> Box:
-    """The published arithmetic from a box on the canvas to a crop of the source, (x1, y1, x2, y2).
+def published_box(rect: Box, canvas: Square) -> Box:
+    """The published arithmetic from a box on the canvas to one of the source, (x1, y1, x2, y2).
 
     Exact where the published one computes in floating point; not brought inside the picture.
     """
-    side = max(width, height)
     edges: list[Span] = []
-    for start, end, size in ((rect[0], rect[2], width), (rect[1], rect[3], height)):
-        first = start * side // resolution - (side - size) // 2
-        length = (end - start) * side // resolution
-        if length < size // 2:
-            grow = min(size - first - length, first, length // 5)
-            first, length = first - grow, length + 2 * grow
-        edges.append((first, first + length))
+    for start, end, pad in ((rect[0], rect[2], canvas.left), (rect[1], rect[3], canvas.top)):
+        first = start * canvas.side // canvas.resolution - pad
+        edges.append((first, first + (end - start) * canvas.side // canvas.resolution))
+    (x1, x2), (y1, y2) = edges
+    return x1, y1, x2, y2
+
+
+def published_crop(box: Box, canvas: Square) -> Box:
+    """The published margin around a box of the source."""
+    edges: list[Span] = []
+    for first, last, size in ((box[0], box[2], canvas.width), (box[1], box[3], canvas.height)):
+        if last - first < size // 2:
+            grow = min(size - last, first, (last - first) // 5)
+            first, last = first - grow, last + grow
+        edges.append((first, last))
     (x1, x2), (y1, y2) = edges
     return x1, y1, x2, y2
 
@@ -70,7 +77,7 @@ def test_boxes_are_the_published_ones(name: str):
     (width, height), rect, crop, place, window = PUBLISHED[name]
     canvas = Square(width, height, 1280)
     assert canvas.side / 1280 == {"tall": 1.25, "small": 0.78125}[name]
-    assert published_crop(rect, width, height, 1280) == crop == head_box(rect, canvas)
+    assert published_crop(published_box(rect, canvas), canvas) == crop == head_box(rect, canvas)
     assert published_paste(crop, width, height, 1280) == place
     (left, top), pads, _, rows, columns = place
     head = Square(crop[2] - crop[0], crop[3] - crop[1], 1280)
@@ -134,13 +141,13 @@ def rects(draw: st.DrawFn) -> tuple[tuple[int, int, int, int], Square]:
 
 
 @given(rects())
-def test_crops_are_the_published_ones_wherever_these_lie_on_the_picture(
+def test_crops_are_the_published_ones_wherever_the_head_lies_on_the_picture(
     case: tuple[tuple[int, int, int, int], Square],
 ):
     rect, canvas = case
-    x1, y1, x2, y2 = published_crop(rect, canvas.width, canvas.height, canvas.resolution)
+    x1, y1, x2, y2 = box = published_box(rect, canvas)
     if 0 <= x1 < x2 <= canvas.width and 0 <= y1 < y2 <= canvas.height:
-        assert head_box(rect, canvas) == (x1, y1, x2, y2)
+        assert head_box(rect, canvas) == published_crop(box, canvas)
 
 
 @given(rects())

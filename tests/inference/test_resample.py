@@ -58,3 +58,18 @@ def test_a_layer_much_finer_than_its_place_keeps_its_coverage():
     left, right = resample(layer, (0, 0, 64, 64), (2, 2))[0, :, 3].tolist()
     assert left + right == 255 and left > 230
     assert resample(layer, (0, 0, 64, 64), (1, 1))[0, 0].tolist() == [255, 255, 255, 128]
+
+
+@given(layers, boxes(), st.integers(5, 9), st.integers(5, 9), st.integers(0, 6))
+def test_nothing_around_a_layer_makes_no_difference(
+    layer: np.ndarray, box: tuple[float, float, float, float], width: int, height: int, rim: int
+):
+    around = np.pad(layer, ((rim, rim), (rim, rim), (0, 0)))
+    x1, y1, x2, y2 = box
+    moved = (x1 + rim, y1 + rim, x2 + rim, y2 + rim)
+    ours = resample(layer, box, (width, height)).astype(int)
+    theirs = resample(around, moved, (width, height)).astype(int)
+    assert np.abs(ours[..., 3] - theirs[..., 3]).max() <= 1
+    # Where alpha is a few levels, colour is what rounding makes of it.
+    solid = ours[..., 3] > 64
+    assert np.abs(ours - theirs)[solid].max(initial=0) <= 1
