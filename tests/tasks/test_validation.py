@@ -19,7 +19,7 @@ from seethrough.tasks import layerdiff
 from seethrough.tasks.layerdiff2d import LayerDiff2D
 from seethrough.tasks.layerdiff3d import LayerDiff3D
 from tests.samples import write_list, write_sample
-from tests.tasks.small import Small, context, small_data, stage_2d, stage_3d
+from tests.tasks.small import Small, batch, context, draw, small_data, stage_2d, stage_3d
 
 QUARTERS = {f"loss/t{quarter}" for quarter in ("000-249", "250-499", "500-749", "750-999")}
 PLACES = 8
@@ -86,12 +86,12 @@ def test_it_is_the_loss_of_fixed_draws_at_even_timesteps(make: Make) -> None:
         timestep = 1000 * (2 * place + 1) // (2 * PLACES)
         for group in range(groups):
             index = (place * groups + group) * factor
-            draw = Draw(seed=0, stage="validation", step=0, index=index, sample=place % len(items))
-            batch = task.collate([dataset[draw]])
+            where = Draw(seed=0, stage="validation", step=0, index=index, sample=place % len(items))
+            data = task.collate([dataset[where]])
             with torch.no_grad():
-                loss = task.loss_at(model, batch, torch.tensor([timestep]))
+                loss = task.loss_at(model, data, torch.tensor([timestep]))
             sums[timestep // 250] += float(loss.total)
-            counts[timestep // 250] += task.weight(batch)
+            counts[timestep // 250] += task.weight(data)
     whole = sum(sums.values()) / sum(counts.values())
     assert found["loss"] == pytest.approx(whole, rel=1e-5)
     for quarter, name in enumerate(sorted(QUARTERS)):
@@ -128,6 +128,18 @@ def test_frames_that_do_not_count_are_left_out(make: Make) -> None:
         none = make({"absent_weight": 0.0}, groups=(("wings",) * 13, ("tail",) * 11))
         assert validated(none, model) == {}
         assert loss != validated(make(), model)["loss"]
+
+
+def test_the_parts_of_a_training_loss_add_up(make: Make) -> None:
+    task = make({"absent_weight": 0.25})
+    model = task.build()
+    data = batch(task, *(draw(index, sample=index % 2, step=index) for index in range(5)))
+    loss = task.loss(model, data)
+    assert float(loss.parts.sums.sum()) == pytest.approx(float(loss.total.detach()), rel=1e-5)
+    assert float(loss.parts.counts.sum()) == pytest.approx(task.weight(data))
+    timesteps = task.diffusion.timesteps(data["draw"], torch.device("cpu"))
+    there = [bool(((timesteps // 250) == quarter).any()) for quarter in range(4)]
+    assert (loss.parts.counts > 0).tolist() == there
 
 
 def trained(stage: TrainStage, folder: Path) -> dict[str, str]:
