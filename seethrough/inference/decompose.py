@@ -98,8 +98,10 @@ def decompose_page(
 ) -> Decomposition:
     """Decompose one page of any size, (H, W, 4) uint8 straight RGBA or (H, W, 3) RGB.
 
-    `seethrough.data.pictures.read_picture` gives one from a file. Its colour counts under
-    transparency too: training pages have a background there.
+    `seethrough.data.pictures.read_picture` gives one from a file, and
+    `seethrough.tasks.decompose.load_layerdiff` the networks. The page's colour counts under
+    transparency too: training pages have a background there. The layers lie on a square canvas,
+    `on_page` of the result brings them to the page's own size.
 
     Raises:
         InputError: when the page is no such array, or the networks or the resolution do not fit.

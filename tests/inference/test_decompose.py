@@ -101,18 +101,19 @@ def test_a_page_has_the_same_layers_alone_and_in_a_batch(models: LayerDiff):
             assert (difference > 0).mean() < 0.01
 
 
-@pytest.mark.parametrize("crop_to", ["page", "character"])
-@pytest.mark.parametrize("size", [(1, 1), (9, 70), (3000, 200), (64, 32), (31, 33), (1, 50)])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_pages_of_any_size(models: LayerDiff, size: tuple[int, int], channels: int, crop_to: str):
+@pytest.mark.parametrize("size", [(1, 1), (9, 70), (3000, 200), (64, 32), (31, 33), (1, 50)])
+def test_pages_of_any_size(models: LayerDiff, size: tuple[int, int], channels: int):
     page = make_page(*size, channels=channels)
+    crop_to = "page" if channels == 3 else "character"
     options = attrs.evolve(OPTIONS, crop_to=crop_to, head_area=0.0)
     result = decompose_page(models, page, 0, options)
     assert result.page.shape == (SIDE, SIDE, 4)
     padding = result.page[..., 3] == 0
-    for tag, layer in result.layers.items():
+    for layer in result.layers.values():
         assert layer.shape == (SIDE, SIDE, 4) and layer.dtype == np.uint8
         assert (layer[padding, 3] == 0).all()
+    for tag in ("topwear", "face"):
         assert result.on_page(tag).shape == (*size, 4)
 
 
