@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import attrs
@@ -108,13 +108,16 @@ class Prepared:
     """(1, F, C, h, w): what the prediction is held to."""
 
 
+class _Recorded(Exception):
+    """Ends a call of the task once its network would be called."""
+
+
 class _Recorder(nn.Module):
     """Stands where the network does, and remembers what it is called with."""
 
-    def forward(self, calls: dict[int, dict[str, Any]]) -> dict[int, Tensor]:
+    def forward(self, calls: dict[int, dict[str, Any]]) -> None:
         ((self.group, self.arguments),) = calls.items()
-        noisy, _ = self.arguments["sample"].chunk(2, dim=2)
-        return {self.group: torch.zeros_like(noisy)}
+        raise _Recorded
 
 
 @torch.no_grad()
@@ -122,7 +125,8 @@ def prepare(task: LayerDiff3D, batch: Batch) -> Prepared:
     """What the task would call its network with, and the noise that it should predict."""
     draws: list[Draw] = batch["draw"]
     recorder = _Recorder()
-    task.loss(recorder, batch)
+    with suppress(_Recorded):
+        task.loss(recorder, batch)
     noisy, _ = recorder.arguments["sample"].chunk(2, dim=2)
     target = task.diffusion.noise(draws, noisy.shape[1:], noisy.device)
     return Prepared(recorder.group, recorder.arguments, target)
@@ -143,7 +147,8 @@ class BareLoop:
 
     def step(self, batch: Prepared) -> None:
         """Forward, mean squared error, backward, clipping, optimizer."""
-        prediction = self.network({batch.group: batch.arguments})[batch.group]
+        unet = self.network.unet
+        prediction = unet(**batch.arguments, group_index=batch.group, return_dict=False)[0]
         functional.mse_loss(prediction, batch.target).backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.max_grad_norm)
         self.optimizer.step()
