@@ -80,7 +80,8 @@ class Tracker:
         if self.run is not None:
             with self._forgiven("finish"):
                 if self.kind == "wandb" and sys.exc_info()[0] is not None:
-                    self.run.tracker.finish(exit_code=1)
+                    wandb_run: Any = self.run.tracker  # pyright: ignore[reportAttributeAccessIssue]
+                    wandb_run.finish(exit_code=1)
                 else:
                     self.run.finish()
 

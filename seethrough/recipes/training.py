@@ -239,7 +239,7 @@ class Tracking(Section):
 
     tracker: str | None = "wandb"
     """wandb (offline when there is no key), tensorboard, another tracker that accelerate knows,
-    or none."""
+    or none. One that fails is told of and left out: training goes on."""
 
     project: str = "see-through"
     """Project's name at the tracker."""
