@@ -1,6 +1,7 @@
 """Pictures of every kind as 8-bit RGBA."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ RGBA = RNG.integers(0, 256, (5, 7, 4), dtype=np.uint8)
 RGB, GREY = RGBA[..., :3], RGBA[..., 0]
 
 
-def saved(folder: Path, image: Image.Image, name: str = "page.png", **options: object) -> Path:
+def saved(folder: Path, image: Image.Image, name: str = "page.png", **options: Any) -> Path:
     image.save(folder / name, **options)
     return folder / name
 
