@@ -148,3 +148,12 @@ def test_an_ablation_stays_one_when_rehearsed(name: str) -> None:
             assert other.a / other.b == pytest.approx(one.a / one.b)
         else:
             assert (other.a, other.b) == (one.a, one.b)
+
+
+def test_what_is_validated_is_validated_on_characters_not_trained_on() -> None:
+    flags = ("train_3d.schedule.validate_every=500", "train_3d.data.validation=file:held_out.txt")
+    stages = twin("layerdiff3d_v3", *flags).resolve().stages
+    values = {name: flatten(stages[name]) for name in ("train_2d", "train_3d")}
+    assert values["train_3d"]["data.validation"] == Output("characters", "test")
+    assert values["train_3d"]["schedule.validate_every"] == 500
+    assert values["train_2d"]["data.validation"] is None
