@@ -16,7 +16,6 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from seethrough.engine.files import clear_disk_errors
-from seethrough.engine.loader import Split
 from seethrough.engine.loop import train
 from seethrough.engine.ranks import one_failure, process_state, world
 from seethrough.engine.sources import fetch, snapshot_commit, sources
@@ -147,13 +146,17 @@ def _train(stage: TrainStage, task_class: Any, context: StageContext) -> tuple[S
 
 
 def make_accelerator(stage: TrainStage, context: StageContext) -> Accelerator:
-    """The accelerator of a stage: its precision, data parallelism."""
+    """The accelerator of a stage: its precision, data parallelism or DeepSpeed."""
     precision = stage.optim.precision
     cpu = context.device.type == "cpu"
     if cpu and precision == "fp16":
         raise InputError(
             f"{context.name}.optim.precision=fp16 needs a GPU, and there is none: use bf16 or fp32"
         )
+    if stage.deepspeed.zero_stage > 0:
+        from seethrough.engine.zero import make_zero_accelerator
+
+        return make_zero_accelerator(stage, cpu)
     parallel = DistributedDataParallelKwargs(
         # After the first step DDP rebuilds its gradient buckets in the order in which gradients
         # came, which changes the order of additions from three ranks up: a resumed run would
@@ -163,20 +166,9 @@ def make_accelerator(stage: TrainStage, context: StageContext) -> Accelerator:
         # Gradients lie in the buckets: no second copy of them.
         gradient_as_bucket_view=True,
     )
-    plugin, accumulation = None, 1
-    if stage.deepspeed.zero_stage > 0:
-        from seethrough.engine.zero import deepspeed_plugin
-
-        state = PartialState()
-        accumulation = Split.of(stage, state.process_index, state.num_processes).accumulation
-        plugin = deepspeed_plugin(stage, accumulation, cpu)
     return Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
-        # For DeepSpeed, accelerate mustn't know of the CPU; the processes are joined already.
-        cpu=cpu and plugin is None,
-        deepspeed_plugin=plugin,
-        # Only DeepSpeed is told: where it isn't there, accelerate would divide the loss by it.
-        gradient_accumulation_steps=accumulation,
+        cpu=cpu,
         kwargs_handlers=[parallel],
     )
 

@@ -109,7 +109,7 @@ class TrainingRun:
             return DataParallel(network, optimizer, self.accelerator, optim.max_grad_norm)
         from seethrough.engine.zero import Zero
 
-        distribution = Zero(network, optimizer, self.accelerator, self.task.branching)
+        distribution = Zero(network, optimizer, self.accelerator)
         if self.accelerator.is_main_process:
             distribution.write_config(self.context.directory / "deepspeed.json")
         return distribution

@@ -6,14 +6,25 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 
+import attrs
+
 from seethrough.recipe import Output
-from seethrough.recipes.training import Adafactor, AdamW8bit, TrainStage
+from seethrough.recipes.training import Adafactor, AdamW8bit, DeepSpeed, TrainStage
 
 GIB = 2**30
 
 
+@attrs.frozen
+class Part:
+    """Bytes a parameter of one kind of state: on each device, and on the host for each process."""
+
+    name: str
+    device: float
+    host: float = 0.0
+
+
 def memory_lines(stage: TrainStage, outputs: Mapping[Output, Path]) -> Iterator[str]:
-    """The arithmetic, a line a part: weights, gradients, optimizer state, average, casts."""
+    """The arithmetic, a line a part, and whether the sum fits beside the rest."""
     start = stage.network
     if isinstance(start, Output) and start in outputs:
         count = count_parameters(outputs[start])
@@ -22,32 +33,89 @@ def memory_lines(stage: TrainStage, outputs: Mapping[Output, Path]) -> Iterator[
     if count is None:
         yield f"memory: known once {start} is there" if start else "memory: not counted"
         return
-    state = 2.0 if isinstance(stage.optim, AdamW8bit) else 8.0
-    if isinstance(stage.optim, Adafactor):
-        # Rows and columns in place of a matrix: far below a byte a parameter.
-        state = 0.1
-    parts = {
-        "weights, float32": 4.0,
-        "gradients, float32": 4.0,
-        f"{type(stage.optim).__name__} state": state,
-        "average of weights": 4.0 if stage.optim.ema_decay is not None else 0.0,
-        f"{stage.optim.precision} casts of weights": 0.0
-        if stage.optim.precision == "fp32"
-        else 2.0,
-    }
+    parts = state_parts(stage, stage.deepspeed)
     yield f"memory: {count:,} parameters"
-    for name, bytes_each in parts.items():
-        if bytes_each:
-            yield f"  {name}: {bytes_each:g} B each = {count * bytes_each / GIB:.1f} GiB"
-    total = count * sum(parts.values()) / GIB
-    room = stage.hardware.device_memory_gib - total
+    for part in parts:
+        for where, each in (("a device", part.device), ("on the host", part.host)):
+            if each:
+                yield f"  {part.name}: {each:.3g} B each = {count * each / GIB:.1f} GiB {where}"
+    host = count * sum(part.host for part in parts) * stage.hardware.processes / GIB
+    if host:
+        yield f"  {host:.1f} GiB of host memory for {stage.hardware.processes} processes"
+    total = _device_gib(count, parts)
+    limit = stage.hardware.device_memory_gib
     verdict = (
-        f"leaves {room:.1f} of {stage.hardware.device_memory_gib:g} GiB for frozen networks and "
-        "activations: data parallelism fits"
-        if room > 0
-        else f"does not fit in {stage.hardware.device_memory_gib:g} GiB: spread the state"
+        f"leaves {limit - total:.1f} of {limit:g} GiB for frozen networks and activations: it fits"
+        if total < limit
+        else f"does not fit in {limit:g} GiB: {_remedy(stage, count)}"
     )
     yield f"  {total:.1f} GiB a device {verdict}"
+
+
+def state_parts(stage: TrainStage, deepspeed: DeepSpeed) -> list[Part]:
+    """What training holds for every parameter if it is distributed like that."""
+    low = 4.0 if stage.optim.precision == "fp32" else 2.0
+    average = 4.0 if stage.optim.ema_decay is not None else 0.0
+    if deepspeed.zero_stage == 0:
+        # Adafactor has rows and columns in place of a matrix: far below a byte a parameter.
+        state = {AdamW8bit: 2.0, Adafactor: 0.1}.get(type(stage.optim), 8.0)
+        parts = [
+            Part("weights, float32", 4.0),
+            Part("gradients, float32", 4.0),
+            Part(f"{type(stage.optim).__name__} state", state),
+            Part("average of weights", average),
+        ]
+        if low < 4.0:
+            parts.append(Part(f"{stage.optim.precision} casts of weights", low))
+        return parts
+    share = 1.0 / stage.hardware.processes
+    on_host = deepspeed.offload_optimizer == "cpu"
+    on_disk = deepspeed.offload_optimizer == "nvme"
+    weights = low * (share if deepspeed.zero_stage == 3 else 1.0)
+    gradients = low * (share if deepspeed.zero_stage > 1 else 1.0)
+    optimizer = {
+        "weights, float32": 4.0 * share,
+        f"{type(stage.optim).__name__} state": 8.0 * share,
+        "average of weights": average * share,
+    }
+    name = f"weights, {stage.optim.precision}"
+    parts = [
+        Part(name, weights)
+        if deepspeed.offload_parameters is None
+        else Part(name, 0.0, weights if deepspeed.offload_parameters == "cpu" else 0.0),
+        Part(f"gradients, {stage.optim.precision}", gradients),
+    ]
+    if on_host:
+        # Gradients are copied there in float32 for the step.
+        optimizer["gradients, float32"] = 4.0 * share
+    for name, each in optimizer.items():
+        parts.append(Part(name, 0.0, each) if on_host else Part(name, 0.0 if on_disk else each))
+    return parts
+
+
+def _device_gib(count: int, parts: list[Part]) -> float:
+    return count * sum(part.device for part in parts) / GIB
+
+
+def _remedy(stage: TrainStage, count: int) -> str:
+    """The first wider distribution that fits."""
+    candidates = [
+        DeepSpeed(zero_stage=1),
+        DeepSpeed(zero_stage=2),
+        DeepSpeed(zero_stage=3),
+        DeepSpeed(zero_stage=3, offload_optimizer="cpu"),
+        DeepSpeed(zero_stage=3, offload_optimizer="cpu", offload_parameters="cpu"),
+    ]
+    for candidate in candidates:
+        total = _device_gib(count, state_parts(stage, candidate))
+        if total < stage.hardware.device_memory_gib:
+            flags = [f"deepspeed.zero_stage={candidate.zero_stage}"]
+            if candidate.offload_optimizer is not None:
+                flags.append(f"deepspeed.offload_optimizer={candidate.offload_optimizer}")
+            if candidate.offload_parameters is not None:
+                flags.append(f"deepspeed.offload_parameters={candidate.offload_parameters}")
+            return f"with {' and '.join(flags)} it would be {total:.1f} GiB"
+    return "nothing that can be spread or offloaded makes it fit: use more or larger devices"
 
 
 def count_parameters(folder: Path) -> int:

@@ -12,31 +12,44 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import PartialState
 from accelerate.utils import DeepSpeedPlugin
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from seethrough.engine.deepspeed_config import deepspeed_config
 from seethrough.engine.distribution import Distribution
 from seethrough.engine.files import write_json
+from seethrough.engine.loader import Split
 from seethrough.recipes.training import TrainStage
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Of AdamW's state, what is as large as the weights."""
 
 
-def deepspeed_plugin(stage: TrainStage, accumulation: int, cpu: bool) -> DeepSpeedPlugin:
-    """What makes accelerate hand a stage's network to DeepSpeed."""
+def make_zero_accelerator(stage: TrainStage, cpu: bool) -> Accelerator:
+    """The accelerator that hands a stage's network to DeepSpeed; the processes are joined."""
     if cpu:
         # DeepSpeed chooses once a process, when it is first imported.
         os.environ["DS_ACCELERATOR"] = "cpu"
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # DeepSpeed's calls of torch.distributed, several a step.
     warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
-    # Networks are built whole before they are cut. While `zero3_init_flag` is set, transformers
-    # would cut every model that it loads, frozen ones too, and initialise cut weights as empty.
+    state = PartialState()
+    accumulation = Split.of(stage, state.process_index, state.num_processes).accumulation
     config = deepspeed_config(stage, accumulation)
-    return DeepSpeedPlugin(hf_ds_config=config, zero3_init_flag=False)
+    # Told of the CPU, accelerate would leave DeepSpeed out.
+    accelerator = Accelerator(
+        mixed_precision="bf16" if stage.optim.precision == "bf16" else "no",
+        deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=config, zero3_init_flag=False),
+        gradient_accumulation_steps=accumulation,
+    )
+    # accelerate has told transformers of ZeRO-3, whatever `zero3_init_flag` is. Every model that
+    # transformers loads would come out cut, frozen ones too: embeddings no matrices, and what
+    # should start at zero not (DeepSpeed's issue 6793). Networks are built whole here, then cut.
+    unset_hf_deepspeed_config()
+    return accelerator
 
 
 class Zero(Distribution):
@@ -52,10 +65,7 @@ class Zero(Distribution):
         network: nn.Module,
         optimizer: Optimizer,
         accelerator: Accelerator,
-        branching: tuple[type[nn.Module], ...],
     ) -> None:
-        from deepspeed.utils import set_z3_leaf_modules
-
         self.network = network
         self.accelerator = accelerator
         self.names = {parameter: name for name, parameter in network.named_parameters()}
@@ -70,9 +80,6 @@ class Zero(Distribution):
             for name, value in network.state_dict().items()
             if accelerator.is_main_process and name not in trained
         }
-        for kind in branching:
-            if any(isinstance(module, kind) for module in network.modules()):
-                set_z3_leaf_modules(network, [kind])
         if accelerator.mixed_precision == "bf16":
             _autocast_inside(network, accelerator.device.type, torch.bfloat16)
         engine, _ = accelerator.prepare(network, optimizer)

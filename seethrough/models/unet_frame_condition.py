@@ -162,22 +162,27 @@ class GroupEmbedding(nn.Module):
 class GroupEmbeddings(nn.ModuleList):
     """The embeddings of all tag groups, one GroupEmbedding each.
 
-    A step sees the frames of some groups only, while data parallelism wants a gradient for every
-    parameter. So in training mode the other groups are part of the result, with the factor 0:
-    their gradient is zero. It happens here, because a parameter that is cut over processes is
-    whole only inside its own module.
+    A step sees the frames of some groups only. In training all groups' modules run all the same,
+    in one order, the others on zeros and with the factor 0: data parallelism wants a gradient for
+    every parameter, and where parameters are cut over processes, all of these have to gather the
+    same ones at the same time.
     """
 
     def __init__(self, frames: Sequence[int], dim: int) -> None:
         super().__init__(GroupEmbedding(num_frames, dim) for num_frames in frames)
+        self.frames = tuple(frames)
 
     def forward(self, group_index: int, condition: Tensor) -> Tensor:
         """Add a group's offset to (B*F, d) or (B*F, tokens, d), frames fastest."""
-        result = condition + self[group_index](condition)
-        others = [group for index, group in enumerate(self) if index != group_index]
-        if self.training and others:
-            sums = [value.sum() for group in others for value in group.parameters()]
-            result = result + 0.0 * torch.stack(sums).sum()
+        if not self.training:
+            return condition + self[group_index](condition)
+        result = condition
+        for index, group in enumerate(self):
+            if index == group_index:
+                result = result + group(condition)
+            else:
+                unused = group(condition.new_zeros(self.frames[index], condition.shape[-1]))
+                result = result + 0.0 * unused.sum()
         return result
 
 

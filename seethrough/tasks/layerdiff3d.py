@@ -15,7 +15,6 @@ from seethrough.data.layerdiff import LayerDiff3DDataset
 from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, unet_folder
-from seethrough.models.unet_frame_condition import GroupEmbeddings
 from seethrough.recipes.layerdiff import LayerDiff3DData, LayerDiff3DTrain
 from seethrough.tasks.datasets import group_dataset
 from seethrough.tasks.layerdiff import LayerDiffTask
@@ -51,20 +50,17 @@ class GroupwiseUNet(nn.Module):
         """Recompute activations in the backward pass."""
         self.unet.enable_gradient_checkpointing()
 
-    def forward(self, calls: Mapping[int, Mapping[str, Any]]) -> dict[int, Tensor]:
-        """Predictions (B, F, C, h, w) by group, from each group's arguments of the UNet."""
+    def forward(self, calls: Mapping[int, Mapping[str, Any]]) -> list[Tensor]:
+        """Predictions (B, F, C, h, w) for each group's arguments of the UNet, in their order."""
         grouped = bool(self.unet.config["group_embedding"])
-        predictions: dict[int, Tensor] = {}
-        for group, arguments in calls.items():
-            index = group if grouped else None
-            predictions[group] = self.unet(**arguments, group_index=index, return_dict=False)[0]
-        return predictions
+        return [
+            self.unet(**arguments, group_index=group if grouped else None, return_dict=False)[0]
+            for group, arguments in calls.items()
+        ]
 
 
 class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
     """The UNet across frames on the noisy latents of a group's layers, beside the page's."""
-
-    branching = (GroupEmbeddings,)
 
     def make_dataset(self, data: LayerDiff3DData) -> LayerDiff3DDataset:
         return group_dataset(data, self.context)
@@ -123,8 +119,8 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
         }
         predictions = model({group: noised.arguments for group, noised in groups.items()})
         errors = [
-            (self.diffusion.squared_error(predictions[group], *noised.truth) * noised.weights)
-            for group, noised in groups.items()
+            self.diffusion.squared_error(prediction, *noised.truth) * noised.weights
+            for prediction, noised in zip(predictions, groups.values(), strict=True)
         ]
         return self.summed(
             torch.cat([frames.sum(1) for frames in errors]),
@@ -179,7 +175,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
                     "encoder_hidden_states": hidden,
                     "added_cond_kwargs": added,
                 }
-                return model({group: arguments})[group]
+                return model({group: arguments})[0]
 
             return predict
 

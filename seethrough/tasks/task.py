@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 import torch
@@ -102,10 +102,6 @@ class Task(ABC, Generic[StageT]):
     is called once the network lies on its device. Every random number of a step comes from
     the draws in `batch["draw"]`, so a step is the same on any number of processes.
     """
-
-    branching: ClassVar[tuple[type[nn.Module], ...]] = ()
-    """Modules of which a batch may reach some parameters only: where weights are cut over
-    processes, theirs are gathered and reduced together."""
 
     def __init__(self, stage: StageT, context: StageContext) -> None:
         self.stage = stage

@@ -137,4 +137,24 @@ def test_memory_of_the_published_recipe(tmp_path: Path) -> None:
     assert f"AdamW state: 8 B each = {8 * count / 2**30:.1f} GiB" in text
     assert "a device leaves " in text
     small = resolved.override([("train_2d.hardware.device_memory_gib", "16")]).resolve()
-    assert "a device does not fit in 16 GiB" in make_plan(small, tmp_path).text(memory=True)
+    # Whole bfloat16 weights and gradients, and an eighth of 12 bytes.
+    assert (
+        f"a device does not fit in 16 GiB: with deepspeed.zero_stage=1 it would be "
+        f"{5.5 * count / 2**30:.1f} GiB"
+    ) in make_plan(small, tmp_path).text(memory=True)
+
+
+def test_memory_of_offloaded_state(tmp_path: Path) -> None:
+    flags = {
+        "deepspeed.zero_stage": "3",
+        "deepspeed.offload_optimizer": "cpu",
+        "deepspeed.offload_parameters": "cpu",
+        "optim.ema_decay": "0.999",
+    }
+    named = [(f"train_2d.{path}", text) for path, text in flags.items()]
+    resolved = load(ROOT / "experiments/layerdiff3d_v3.py").override(named).resolve()
+    text = make_plan(resolved, tmp_path).text(memory=True)
+    count = 2_567_475_204
+    # Of 8 processes each holds an eighth: 2 B of weights; 4 + 8 + 4 B and the gradient in float32.
+    assert f"{(2 + 4 + 8 + 4 + 4) * count / 2**30:.1f} GiB of host memory for 8 processes" in text
+    assert f"  {2 / 8 * count / 2**30:.1f} GiB a device leaves" in text
