@@ -35,6 +35,9 @@ from seethrough.errors import InputError
 from seethrough.recipes.training import TrainStage
 from seethrough.tasks.task import Batch, StageContext, StageResult, Task
 
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Types of the forward pass that differ from the weights'."""
+
 
 def train(
     stage: TrainStage, task: Task[Any], context: StageContext, accelerator: Accelerator
@@ -312,10 +315,11 @@ class TrainingRun:
     @contextlib.contextmanager
     def _shown(self) -> Iterator[nn.Module]:
         """The network as `_whole` gives it, in the forward pass's precision, without gradients."""
+        dtype = AUTOCAST.get(self.stage.optim.precision)
         with (
             self._whole(self.accelerator.device) as network,
             torch.no_grad(),
-            self.accelerator.autocast(),
+            torch.autocast(self.accelerator.device.type, dtype, enabled=dtype is not None),
         ):
             yield network
 

@@ -151,7 +151,7 @@ def trained(stage: TrainStage, folder: Path) -> dict[str, str]:
     return {name: tree_sha256(path) for name, path in finished.result.artifacts.items()}
 
 
-def shortened(stage: Any, small: Small, **schedule: Any) -> Any:
+def shortened(stage: Any, small: Small, precision: str, **schedule: Any) -> Any:
     """Two steps on the CPU, with noise and offset."""
     return evolve(
         stage,
@@ -161,7 +161,7 @@ def shortened(stage: Any, small: Small, **schedule: Any) -> Any:
             validation=small.source("samples") if schedule["validate_every"] else None,
         ),
         schedule=evolve(stage.schedule, max_steps=2, warmup_steps=1, log_every=1, **schedule),
-        optim=evolve(stage.optim, precision="fp32"),
+        optim=evolve(stage.optim, precision=precision),
         hardware=evolve(
             stage.hardware, device="cpu", processes=1, micro_batch=1, loader_workers=0, threads=1
         ),
@@ -169,9 +169,13 @@ def shortened(stage: Any, small: Small, **schedule: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("kind", ["2d", "3d", "vae"])
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [("2d", "fp32"), ("3d", "bf16"), ("vae", "bf16")],
+    ids=["2d", "3d", "vae"],
+)
 def test_training_ends_in_the_same_bits(
-    small: Small, unet_2d: Path, unet_3d: Path, tmp_path: Path, kind: str
+    small: Small, unet_2d: Path, unet_3d: Path, tmp_path: Path, kind: str, precision: str
 ) -> None:
     stages: dict[str, Callable[[], Recipe]] = {
         "2d": lambda: stage_2d(small, Objective()),
@@ -179,8 +183,8 @@ def test_training_ends_in_the_same_bits(
         "vae": lambda: small_vae(small),
     }
     stage = stages[kind]()
-    watched = shortened(stage, small, validate_every=1, pictures_every=1)
-    alone = shortened(stage, small, validate_every=None, pictures_every=None)
+    watched = shortened(stage, small, precision, validate_every=1, pictures_every=1)
+    alone = shortened(stage, small, precision, validate_every=None, pictures_every=None)
     assert trained(watched, tmp_path / "watched") == trained(alone, tmp_path / "alone")
     left = tmp_path / "watched/experiment/train"
     pictures = [path.name for path in (left / "pictures").iterdir()]
