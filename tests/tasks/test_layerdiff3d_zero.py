@@ -83,5 +83,7 @@ def test_cut_weights_train_as_whole_ones(small: Small, unet: Path, tmp_path: Pat
     size = sum(float(value.norm()) ** 2 for value in whole.values()) ** 0.5
     assert sum(value**2 for value in apart.values()) ** 0.5 < 1e-5 * size
     # Where a gradient is rounding alone, AdamW makes a step of it all the same.
-    assert all(apart[name] < 1e-4 * float(value.norm()) for name, value in whole.items())
+    # A tensor that a process forgot would be off by a whole step.
+    for name, value in whole.items():
+        assert apart[name] < 1e-4 * float(value.norm()) + 1e-5, name
     assert all(cut[name].any() for name in zero if "linear.weight" in name)
