@@ -4,7 +4,6 @@ Imports neither torch nor anything that does, until a stage runs.
 """
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from seethrough.recipe import (
     save_as,
     show,
 )
+from seethrough.recipe.arguments import take_apart
 from seethrough.recipe.errors import nearest
 
 VERBS: dict[str, str] = {
@@ -96,7 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str]) -> Command:
     """Take a command line apart; raises `RecipeError` when it is none."""
-    words, named = _tokens(arguments)
+    switches = [name for name, option in OPTIONS.items() if option.value is None]
+    words, named = take_apart(arguments, "seethrough.run", switches)
     if not words:
         raise RecipeError("no experiment given: python -m seethrough.run EXPERIMENT.py [VERB]")
     file, verb, *rest = (*words, "run") if len(words) == 1 else words
@@ -114,50 +115,6 @@ def parse(arguments: list[str]) -> Command:
         raise RecipeError(f"{verb}: given {' '.join(rest) or 'nothing more'}; {usage}")
     flags = tuple((name, text) for name, text in named.items() if name not in OPTIONS)
     return Command(file, verb, tuple(rest), options, flags)
-
-
-def _tokens(arguments: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Words and flags, by python-fire; what fire would let pass in silence is refused before."""
-    import fire
-    import fire.decorators
-
-    found: list[tuple[tuple[str, ...], dict[str, str]]] = []
-
-    @fire.decorators.SetParseFn(str)
-    def collect(*words: str, **flags: str) -> None:
-        found.append((words, flags))
-
-    fire.Fire(collect, command=_normal(arguments), name="seethrough.run")
-    return found[0]
-
-
-def _normal(arguments: list[str]) -> list[str]:
-    """Every flag once, as `--name=text`: fire keeps the last of two and invents missing values."""
-    tokens: list[str] = []
-    seen: dict[str, str] = {}
-    rest = list(arguments)
-    while rest:
-        token = rest.pop(0)
-        if not token.startswith("-"):
-            tokens.append(token)
-            continue
-        match = re.fullmatch(r"--([A-Za-z][\w.-]*)(?:=(.*))?", token, re.DOTALL)
-        if match is None:
-            raise RecipeError(f"{token}: no flag; flags are written --path=value")
-        name, text = match[1].replace("-", "_"), match[2]
-        if name in OPTIONS and OPTIONS[name].value is None:
-            if text is not None:
-                raise RecipeError(f"--{name}: given {text!r}, but it is a switch and takes nothing")
-            text = "true"
-        elif text is None:
-            if not rest or re.match(r"--?[A-Za-z]", rest[0]):
-                raise RecipeError(f"--{name}: given no value; write --{name}=value")
-            text = rest.pop(0)
-        if name in seen:
-            raise RecipeError(f"--{name}: given twice, {seen[name]!r} and {text!r}; give it once")
-        seen[name] = text
-        tokens.append(f"--{name}={text}")
-    return tokens
 
 
 def _run(command: Command) -> None:

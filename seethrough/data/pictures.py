@@ -1,12 +1,17 @@
 """Pictures from anywhere as 8-bit RGBA, whatever their file keeps."""
 
+import warnings
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seethrough.errors import InputError
+
+MAX_PIXELS = 89_000_000
+"""A picture with more pixels is refused: each takes tens of bytes on its way. Pillow warns of a
+decompression bomb from about there too."""
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -15,18 +20,26 @@ def read_picture(path: str | Path) -> np.ndarray:
     Grey, palette, CMYK and 16-bit pictures are converted, one without alpha is opaque, and a
     camera's orientation (EXIF) is applied. Of an animation the first frame counts.
 
-    Raises InputError if the file is absent, broken, or holds no pixels that have an 8-bit form.
+    Raises InputError if the file is absent, broken, has more than `MAX_PIXELS`, or holds no pixels
+    that have an 8-bit form.
     """
     path = Path(path)
     try:
         content = path.read_bytes()
         # Decoding alone checks no checksums: a PNG with a few wrong bytes would pass.
-        Image.open(BytesIO(content)).verify()
-        image = Image.open(BytesIO(content))
+        image = _open(content, path)
+        image.verify()
+        image = _open(content, path)
         image.load()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such picture") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{path}: broken image, or none of a known format: save it as PNG"
+        ) from error
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(
             f"{path}: broken or truncated image: {error}; write or copy it again"
         ) from error
@@ -39,6 +52,30 @@ def read_picture(path: str | Path) -> np.ndarray:
         raise InputError(
             f"{path}: pixels of kind {image.mode} have no 8-bit colour: save it as RGB or RGBA"
         ) from error
+
+
+def conversion_note(path: str | Path) -> str | None:
+    """What `read_picture` leaves out of a picture that it can read; None if nothing."""
+    with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            return f"it holds {frames} pictures: the first is taken"
+        if image.mode == "CMYK":
+            return "CMYK: converted to RGB without its colour profile"
+    return None
+
+
+def _open(content: bytes, path: Path) -> Image.Image:
+    """Open a picture, not decoded yet, unless it is too large."""
+    too_large = f"{path}: {{}}, at most {MAX_PIXELS // 1_000_000} million are read: make it smaller"
+    try:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            image = Image.open(BytesIO(content))
+    except Image.DecompressionBombError as error:
+        raise InputError(too_large.format(error)) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise InputError(too_large.format(f"{image.width} x {image.height} pixels"))
+    return image
 
 
 def _from_16_bit(levels: np.ndarray, path: Path) -> np.ndarray:

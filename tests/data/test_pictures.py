@@ -1,5 +1,8 @@
 """Pictures of every kind as 8-bit RGBA."""
 
+import struct
+import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seethrough.data.pictures import read_picture
+from seethrough.data.pictures import conversion_note, read_picture
 from seethrough.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -80,3 +83,41 @@ def test_what_can_t_be_read_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=f"{path}: {reason}"):
             read_picture(path)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that announces a size and holds almost nothing, as a decompression bomb does."""
+    whole = BytesIO()
+    Image.fromarray(RGBA).save(whole, "PNG")
+    header = struct.pack(">4sII", b"IHDR", width, height) + whole.getvalue()[24:29]
+    checksum = struct.pack(">I", zlib.crc32(header))
+    return whole.getvalue()[:12] + header + checksum + whole.getvalue()[33:]
+
+
+@pytest.mark.parametrize("size", [(9_000, 9_889), (30_000, 30_000)], ids=["large", "bomb"])
+@pytest.mark.filterwarnings("error")
+def test_too_many_pixels_are_refused_before_they_are_decoded(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "huge.png"
+    path.write_bytes(png_header(*size))
+    with pytest.raises(InputError, match=rf"{path}: .*pixels.*at most 89 million.*smaller"):
+        read_picture(path)
+
+
+def test_what_is_no_picture_is_named_without_an_object_s_address(tmp_path: Path) -> None:
+    path = tmp_path / "notes.png"
+    path.write_text("not a picture")
+    with pytest.raises(InputError, match=f"{path}: broken image, or none of a known format") as e:
+        read_picture(path)
+    assert "0x" not in str(e.value)
+
+
+def test_what_a_conversion_leaves_out_is_said(tmp_path: Path) -> None:
+    still = Image.fromarray(RGBA)
+    assert conversion_note(saved(tmp_path, still)) is None
+    cmyk = saved(tmp_path, still.convert("CMYK"), "a.jpg")
+    assert conversion_note(cmyk) == "CMYK: converted to RGB without its colour profile"
+    moving = saved(tmp_path, still, "moving.png", save_all=True, append_images=[still.rotate(180)])
+    assert conversion_note(moving) == "it holds 2 pictures: the first is taken"
+    assert np.array_equal(read_picture(moving), RGBA)
