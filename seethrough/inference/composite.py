@@ -6,12 +6,13 @@ rounded to the nearest level once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from seethrough.data.layout import Box
 from seethrough.data.tags import HEAD
 
 Image8 = npt.NDArray[np.uint8]
@@ -84,27 +85,59 @@ def drawing_order(tags: Iterable[str], order: Sequence[str] = DRAWING_ORDER) -> 
     return sorted(drawn, key=place.__getitem__)
 
 
+@attrs.frozen(eq=False, kw_only=True)
+class Placed:
+    """A picture cut to its box on a canvas."""
+
+    name: str
+    """Name of its layer in a PSD, unique there."""
+    box: Box
+    """Where it lies, in pixels: (left, top, right, bottom), end-exclusive, within the canvas."""
+    rgba: Image8
+    """(h, w, 4), straight alpha; h and w are the box's."""
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The canvas' rows and columns that it covers."""
+        left, top, right, bottom = self.box
+        return slice(top, bottom), slice(left, right)
+
+
+def place(layers: Mapping[str, Image8]) -> list[Placed]:
+    """Cut layers as large as the canvas to where their alpha is above 0; drop the empty ones."""
+    placed: list[Placed] = []
+    for name, layer in layers.items():
+        if (box := content_box(layer)) is not None:
+            left, top, right, bottom = box
+            placed.append(Placed(name=name, box=box, rgba=layer[top:bottom, left:right]))
+    return placed
+
+
 def flatten(layers: Iterable[Image8], size: tuple[int, int]) -> Flat:
     """Draw layers from back to front on a transparent canvas of `size` (height, width)."""
-    color = np.zeros((*size, 3), np.float32)
-    alpha = np.zeros(size, np.float32)
+    layers = list(layers)
     for layer in layers:
         if layer.shape != (*size, 4):
             raise ValueError(f"a layer has shape {layer.shape}, the canvas {(*size, 4)}")
-        if (box := content_box(layer)) is None:
-            continue
-        left, top, right, bottom = box
-        window = np.s_[top:bottom, left:right]
-        part = layer[window].astype(np.float32) / 255
+    return flatten_placed(place({str(index): layer for index, layer in enumerate(layers)}), size)
+
+
+def flatten_placed(pictures: Iterable[Placed], size: tuple[int, int]) -> Flat:
+    """Draw placed pictures likewise."""
+    color = np.zeros((*size, 3), np.float32)
+    alpha = np.zeros(size, np.float32)
+    for picture in pictures:
+        part = picture.rgba.astype(np.float32) / 255
         part_alpha = part[..., 3]
         behind = 1 - part_alpha
         part_color = part[..., :3] * part_alpha[..., None]
+        window = picture.window
         color[window] = part_color + color[window] * behind[..., None]
         alpha[window] = part_alpha + alpha[window] * behind
     return Flat(color, alpha)
 
 
-def content_box(layer: Image8, threshold: int = 0) -> tuple[int, int, int, int] | None:
+def content_box(layer: Image8, threshold: int = 0) -> Box | None:
     """Find the box (left, top, right, bottom; end-exclusive) of alpha above a threshold.
 
     Returns None where there is no such pixel.
