@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from seethrough.arguments import take_apart
 from seethrough.engine.ranks import rank, world
 from seethrough.errors import InputError
 from seethrough.recipe import (
@@ -24,7 +25,6 @@ from seethrough.recipe import (
     save_as,
     show,
 )
-from seethrough.recipe.arguments import take_apart
 from seethrough.recipe.errors import nearest
 
 VERBS: dict[str, str] = {
