@@ -12,7 +12,7 @@ from seethrough.data.layout import Sample, read_sample
 from seethrough.data.pictures import read_picture
 from seethrough.data.tags import HEAD
 from seethrough.errors import InputError
-from seethrough.inference.composite import Image8
+from seethrough.inference.composite import Image8, place
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff, decompose_pages
 from seethrough.inference.decomposition import Decomposition
 from seethrough.inference.flow import unet_flow
@@ -23,7 +23,7 @@ from seethrough.metrics.layers import LayerScores
 from seethrough.metrics.table import comparison_table
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, unet_folder
-from seethrough.models.text_table import encode_captions
+from seethrough.models.text_table import cached_captions, encode_captions
 from seethrough.recipes.layerdiff import Decompose
 from seethrough.tasks.decompose_scores import Comparison
 from seethrough.tasks.latents import load_transparent_vae, load_vae
@@ -89,6 +89,7 @@ def load_layerdiff(
     transparent_vae: Path,
     device: torch.device,
     dtype: torch.dtype = torch.bfloat16,
+    text_cache: Path | None = None,
 ) -> LayerDiff:
     """The networks of a decomposition; the text encoders have encoded the tags and are gone.
 
@@ -101,6 +102,8 @@ def load_layerdiff(
             LayerDiffuse's two files.
         device: where to compute.
         dtype: type of all networks but the text encoders.
+        text_cache: folder in which the tags' embeddings are kept from one process to the next;
+            None keeps none.
 
     Raises:
         InputError: when a part is missing or broken, or the UNet fits no published flow.
@@ -109,7 +112,10 @@ def load_layerdiff(
     network = load_model(UNetFrameConditionModel, folder)
     config_file = str(folder / "config.json")
     tags = [tag for group in unet_flow(network, config_file).groups for tag in group]
-    text = encode_captions(base, tags, device)
+    if text_cache is None:
+        text = encode_captions(base, tags, device)
+    else:
+        text = cached_captions(text_cache, base, tags, device)
     vae, trans_vae = load_vae(base), load_transparent_vae(transparent_vae)
     for module in (network, vae, trans_vae):
         nn.Module.to(module, device, dtype)
@@ -157,7 +163,7 @@ def _decompose(
     comparison: Comparison | None,
 ) -> list[ReportedCharacter]:
     """Decompose pages at once and write their files; of the pictures thumbnails alone are kept."""
-    seeds = [_page_seed(seed, sample.page_path) for sample in samples]
+    seeds = [page_seed(seed, sample.page_path) for sample in samples]
     pages = [_read_page(sample) for sample in samples]
     characters: list[ReportedCharacter] = []
     for sample, result in zip(samples, decompose_pages(models, pages, seeds, options), strict=True):
@@ -173,7 +179,7 @@ def _read_page(sample: Sample) -> Image8:
     return read_picture(sample.page_path) if sample.size is None else sample.page()
 
 
-def _page_seed(seed: int, path: Path) -> int:
+def page_seed(seed: int, path: Path) -> int:
     """Each page's random numbers follow from the sampler's seed and the page's own bytes."""
     digest = hashlib.blake2b(f"{seed} ".encode() + path.read_bytes(), digest_size=7)
     return int.from_bytes(digest.digest(), "little")
@@ -188,7 +194,7 @@ def _write(result: Decomposition, folder: Path, name: str) -> Path:
     write_layer_pngs(target, {**drawn, **beside})
     psd = folder / f"{name}.psd"
     height, width = result.page.shape[:2]
-    write_psd(psd, drawn, (height, width))
+    write_psd(psd, place(drawn), (height, width))
     return psd
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 from psd_tools import PSDImage
 
 from seethrough.errors import InputError
-from seethrough.inference.composite import flatten
+from seethrough.inference.composite import flatten, place
 from seethrough.inference.psd import write_layer_pngs, write_psd
 
 SIZE = (40, 56)
@@ -30,7 +30,7 @@ def soft_layers() -> dict[str, np.ndarray]:
 @pytest.fixture
 def written(tmp_path: Path) -> tuple[dict[str, np.ndarray], Path]:
     layers = soft_layers()
-    write_psd(tmp_path / "page.psd", layers, SIZE)
+    write_psd(tmp_path / "page.psd", place(layers), SIZE)
     return layers, tmp_path / "page.psd"
 
 
@@ -86,12 +86,12 @@ def test_a_viewer_without_layers_shows_the_flat_picture_on_white(
 
 def test_the_same_layers_give_the_same_bytes(tmp_path: Path):
     for name in ("a.psd", "b.psd"):
-        write_psd(tmp_path / name, soft_layers(), SIZE)
+        write_psd(tmp_path / name, place(soft_layers()), SIZE)
     assert (tmp_path / "a.psd").read_bytes() == (tmp_path / "b.psd").read_bytes()
 
 
 def test_no_layer_at_all_is_a_transparent_document(tmp_path: Path):
-    write_psd(tmp_path / "none.psd", {"face": np.zeros((*SIZE, 4), np.uint8)}, SIZE)
+    write_psd(tmp_path / "none.psd", [], SIZE)
     document = PSDImage.open(tmp_path / "none.psd")
     assert len(document) == 0
     assert not shown(document.topil()).any()
@@ -99,7 +99,7 @@ def test_no_layer_at_all_is_a_transparent_document(tmp_path: Path):
 
 def test_a_page_beyond_the_format_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"30001 x 1.*lower resolution"):
-        write_psd(tmp_path / "huge.psd", {}, (1, 30001))
+        write_psd(tmp_path / "huge.psd", [], (1, 30001))
 
 
 def test_pngs_come_back_exactly(tmp_path: Path):
