@@ -6,99 +6,21 @@ not filled: whoever feeds a network does so on its device, with `bleed_batch`.
 """
 
 import contextlib
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from seethrough.data.captions import caption_file, caption_files, read_caption, tag_caption
-from seethrough.data.crops import Box, enlarge, union_box
 from seethrough.data.draws import Draw
-from seethrough.data.items import (
-    CHARACTER,
-    PAGE,
-    VISIBLE,
-    CharacterCrop,
-    Crop,
-    Fractions,
-    Item,
-)
-from seethrough.data.layout import LayerAlpha, Sample, check_tag, read_sample
+from seethrough.data.items import CHARACTER, PAGE, VISIBLE, CharacterCrop, Crop, Item
+from seethrough.data.layout import Sample, check_tag
 from seethrough.data.masks import mask_change
-from seethrough.data.merged import merged
-from seethrough.data.sample_list import read_sources
+from seethrough.data.sample_dataset import GroupDataset, LayerDataset, layers_box
 from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.errors import InputError
-
-CropTo = Literal["layers", "character"]
-
-
-@attrs.define(kw_only=True, slots=False, eq=False)
-class LayerDataset(Dataset[dict[str, Any]], ABC):
-    """What both datasets share: the samples and the crop.
-
-    Making one reads the sample lists and raises InputError as `read_sources`; no sample is
-    opened. An item raises InputError, naming the file, if its sample can't be read.
-    """
-
-    sources: Sequence[tuple[str | Path, int]]
-    """Sample lists and their rates: a rate repeats its list."""
-    data_roots: Sequence[str] = ()
-    """Folders in which relative entries of the lists are looked up, besides."""
-    target_size: int
-    """Side T of the pictures in pixels."""
-    random_flip: float = 0.0
-    """Probability of mirroring left to right."""
-    random_pad_prob: float = 0.0
-    """Probability of a crop enlarged at random, up to the whole page."""
-    crop_to: CropTo = "layers"
-    """Whether the crop is a box of the item's layers, or of all the character's."""
-    layer_alpha: LayerAlpha = "straight"
-    """How layers are stored where a sample's annotation doesn't tell."""
-    page_alpha: Literal["full", "character"] = "full"
-    """Whether the page has an alpha of 1 and its background, as published, or the character's."""
-
-    _pages: list[Path] = attrs.field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._pages = read_sources(self.sources, self.data_roots)
-
-    def __len__(self) -> int:
-        return len(self._pages)
-
-    def page_path(self, row: int) -> Path:
-        """Tell the page's file of a row."""
-        return self._pages[row]
-
-    def sample(self, row: int) -> Sample:
-        """Read the annotation of a row; it has V2's layers too."""
-        return merged(read_sample(self._pages[row], self.layer_alpha))
-
-    @abstractmethod
-    def item(self, draw: Draw) -> Item:
-        """Open a draw's sample and choose from it; no picture is decoded."""
-
-    @abstractmethod
-    def captions(self) -> list[str]:
-        """List every caption that an item may have, sorted."""
-
-    def _flip(self, draw: Draw) -> bool:
-        return bool(draw.numpy("flip").random() < self.random_flip)
-
-    def _enlargement(self, draw: Draw) -> Fractions | None:
-        chance, left, top, right, bottom = draw.numpy("enlarge").random(5).tolist()
-        return (left, top, right, bottom) if chance < self.random_pad_prob else None
-
-    def _crop(self, box: Box, size: tuple[int, int], draw: Draw) -> Crop:
-        enlargement = self._enlargement(draw)
-        if enlargement is not None:
-            box = enlarge(box, *size, enlargement)
-        return Crop(box, self._flip(draw))
 
 
 @attrs.define(kw_only=True, slots=False, eq=False)
@@ -116,6 +38,8 @@ class LayerDiff2DDataset(LayerDataset):
     character it is the page.
     """
 
+    page_alpha: Literal["full", "character"] = "full"
+    """Whether the page has an alpha of 1 and its background, as published, or the character's."""
     target_size_groups: Sequence[Collection[str]] = ()
     """Groups of tags whose union boxes are further crops."""
     own_box: bool = True
@@ -189,9 +113,9 @@ class LayerDiff2DDataset(LayerDataset):
             return CHARACTER, CharacterCrop(self._enlargement(draw), self._flip(draw))
         tag = tags[draw.numpy("tag").integers(len(tags))]
         if self.crop_to == "character":
-            return tag, self._crop(_union(sample, sample.size, sample.boxes), sample.size, draw)
+            return tag, self._crop(layers_box(sample, sample.size, sample.boxes), sample.size, draw)
         groups = [group for group in self.target_size_groups if tag in group]
-        boxes = [_union(sample, sample.size, group) for group in groups]
+        boxes = [layers_box(sample, sample.size, group) for group in groups]
         if self.own_box or not boxes:
             boxes.insert(0, sample.boxes[tag])
         box = boxes[draw.numpy("crop box").integers(len(boxes))]
@@ -203,41 +127,17 @@ class LayerDiff2DDataset(LayerDataset):
 
 
 @attrs.define(kw_only=True, slots=False, eq=False)
-class LayerDiff3DDataset(LayerDataset):
+class LayerDiff3DDataset(GroupDataset):
     """All layers of one group of tags, and the page: `dataset[draw]`.
 
     An item holds `layers`, (F, 4, T, T) uint8 ARGB in the order of the group's tags, zeros where
     the sample has no such layer; `present` (F,) bool; `captions`, F of them; `page` (4, T, T);
     `group_index`; `name` of the sample; and `draw`. A sample without any layer of the group gives
     the whole page and F absent frames.
-
-    The groups take turns: the p-th sample of the run, p = step * `global_batch` + index, has
-    group p // `ngroup_iters` modulo the number of groups. Items of one micro-batch need the same
-    group to be stacked, so `ngroup_iters` must be a multiple of its size.
     """
 
-    groups: Sequence[Sequence[str]]
-    """The tags of each group, one a frame."""
-    global_batch: int
-    """Samples of one optimizer step."""
-    crop_tags: Sequence[Collection[str]] = ()
-    """For each group the tags whose union box is the crop; where there are none, or none for a
-    group, its own without `crop_skip_tags`."""
-    crop_skip_tags: Collection[str] = ()
-    """Tags of groups that have no say in the crop."""
-    ngroup_iters: int = 1
-    """How many samples in a row have the same group."""
-
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        if self.crop_tags and len(self.crop_tags) != len(self.groups):
-            raise InputError(
-                f"crop_tags has {len(self.crop_tags)} entries for {len(self.groups)} groups; give "
-                "one for each group or none"
-            )
-        for tags in (*self.groups, *self.crop_tags, self.crop_skip_tags):
-            for tag in tags:
-                check_tag(tag, "groups, crop_tags or crop_skip_tags")
+    page_alpha: Literal["full", "character"] = "full"
+    """Whether the page has an alpha of 1 and its background, as published, or the character's."""
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         item = self.item(draw)
@@ -274,24 +174,3 @@ class LayerDiff3DDataset(LayerDataset):
     def captions(self) -> list[str]:
         """List every caption that an item may have, sorted."""
         return sorted({LEGWEAR_WITH_FOOTWEAR, *(tag for group in self.groups for tag in group)})
-
-    def group(self, draw: Draw) -> int:
-        """Tell the group of a draw."""
-        position = draw.step * self.global_batch + draw.index
-        return position // self.ngroup_iters % len(self.groups)
-
-    def _group_crop(self, sample: Sample, group: int, draw: Draw) -> Crop:
-        if sample.size is None:
-            raise InputError(
-                f"{sample.path('_ann.json')}: no such file; a 3D sample needs its annotation"
-            )
-        tags: Collection[str] = self.crop_tags[group] if self.crop_tags else ()
-        if self.crop_to == "character":
-            tags = sample.boxes
-        elif not tags:
-            tags = [tag for tag in self.groups[group] if tag not in self.crop_skip_tags]
-        return self._crop(_union(sample, sample.size, tags), sample.size, draw)
-
-
-def _union(sample: Sample, size: tuple[int, int], tags: Collection[str]) -> Box:
-    return union_box((sample.boxes[tag] for tag in tags if tag in sample.boxes), *size)

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from seethrough.data.draws import Draw
 from seethrough.data.items import Item
-from seethrough.data.layerdiff import LayerDataset
 from seethrough.data.padding import bleed_batch
+from seethrough.data.sample_dataset import SampleDataset
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import load_model, open_base
 from seethrough.recipes.objective import Objective
@@ -154,7 +154,7 @@ class PictureItems(Dataset[Batch]):
     {name: (parts, C, h, w)} and, with a store, `places` {name: path} of the pictures.
     """
 
-    def __init__(self, dataset: LayerDataset, store: LatentStore | None) -> None:
+    def __init__(self, dataset: SampleDataset, store: LatentStore | None) -> None:
         self.dataset = dataset
         self.store = store
         self._hashes: dict[int, str] = {}

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from seethrough.data.draws import Draw
-from seethrough.data.layerdiff import LayerDataset, LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.sample_dataset import LayerDataset
 from seethrough.data.tags import TAG_GROUPS
 from tests.samples import annotation, write_json, write_list, write_png, write_sample
 

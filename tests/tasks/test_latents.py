@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seethrough.data.items import PAGE
-from seethrough.data.layerdiff import LayerDataset, LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.padding import bleed_batch
+from seethrough.data.sample_dataset import LayerDataset
 from seethrough.data.tags import TAG_GROUPS
 from seethrough.errors import InputError
 from seethrough.models import TransparentVAE
