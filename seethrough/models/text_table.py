@@ -1,6 +1,11 @@
 """Text embeddings of the captions, computed once: LayerDiff has one per tag and a few more."""
 
+import contextlib
+import hashlib
 import json
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -114,6 +119,39 @@ def encode_captions(
         dtype,
     )
     return TextTable(unique, torch.cat([first, second], dim=-1), pooled)
+
+
+def cached_captions(
+    cache: Path,
+    folder: str | Path,
+    captions: Sequence[str],
+    device: torch.device | str = "cpu",
+) -> TextTable:
+    """What `encode_captions` gives, kept below the folder `cache` from one process to the next.
+
+    A table is found again by the base's files (path, size and time of change), the captions and
+    the kind of device; one that can't be read is made again.
+    """
+    base = open_base(folder)
+    parts = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
+    files = sorted(file for part in parts for file in base.require(part).rglob("*"))
+    digest = hashlib.blake2b(f"{torch.device(device).type} {list(captions)}".encode())
+    for file in files:
+        state = file.stat()
+        digest.update(f"\n{file.resolve()} {state.st_size} {state.st_mtime_ns}".encode())
+    place = cache / digest.hexdigest()[:32]
+    try:
+        return TextTable.load(place).to(device)
+    except InputError:
+        table = encode_captions(folder, captions, device)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as partial:
+        table.save(Path(partial) / "table")
+        shutil.rmtree(place, ignore_errors=True)
+        # Another process may have put the same table there meanwhile.
+        with contextlib.suppress(OSError):
+            os.rename(Path(partial) / "table", place)
+    return table
 
 
 def _encode(

@@ -1,5 +1,6 @@
 """The text table: encoded once, found again by caption."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from seethrough.errors import InputError
+from seethrough.models import text_table
 from seethrough.models.small_base import save_small_base
-from seethrough.models.text_table import TextTable, encode_captions
+from seethrough.models.text_table import TextTable, cached_captions, encode_captions
 
 CAPTIONS = ("head", "front hair", "")
 
@@ -70,3 +72,35 @@ def test_base_without_a_part(base: Path, tmp_path: Path) -> None:
     shutil.rmtree(incomplete / "text_encoder_2")
     with pytest.raises(InputError, match="no subfolder 'text_encoder_2'; it holds model_index"):
         encode_captions(incomplete, CAPTIONS)
+
+
+def test_a_cached_table_needs_no_encoder_until_the_base_changes(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    own = tmp_path / "base"
+    shutil.copytree(base, own)
+    first = cached_captions(cache, own, CAPTIONS)
+
+    def encode(*given: object) -> None:
+        raise AssertionError("encoded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(text_table, "encode_captions", encode)
+        again = cached_captions(cache, own, CAPTIONS)
+        assert again.captions == CAPTIONS and torch.equal(again.hidden, first.hidden)
+        for captions in (CAPTIONS[:2], CAPTIONS[::-1]):
+            with pytest.raises(AssertionError, match="encoded again"):
+                cached_captions(cache, own, captions)
+        weights = own / "text_encoder" / "model.safetensors"
+        os.utime(weights, ns=(0, 0))
+        with pytest.raises(AssertionError, match="encoded again"):
+            cached_captions(cache, own, CAPTIONS)
+
+
+def test_a_broken_cached_table_is_made_again(base: Path, tmp_path: Path) -> None:
+    first = cached_captions(tmp_path, base, CAPTIONS)
+    (tensors,) = tmp_path.glob("*/text_table.safetensors")
+    tensors.write_bytes(b"")
+    assert torch.equal(cached_captions(tmp_path, base, CAPTIONS).pooled, first.pooled)
+    assert torch.equal(TextTable.load(tensors.parent).pooled, first.pooled)
