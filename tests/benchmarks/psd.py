@@ -38,7 +38,7 @@ def read_parts(folder: Path) -> tuple[list[Part], tuple[int, int]]:
     size = (0, 0)
     for tag in json.loads((folder / "info.json").read_text())["parts"]:
         rgba = np.asarray(Image.open(folder / f"{tag}.png"))
-        depth = np.asarray(Image.open(folder / f"{tag}_depth.png"), np.float32) / 255
+        depth = np.asarray(Image.open(folder / f"{tag}_depth.png"), np.float32) / np.float32(255)
         size = rgba.shape[:2]
         box = (0, 0, size[1], size[0])
         # The benchmark's 24 layers have `head` among them, which has no place of its own.
@@ -118,8 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
     figures = {"peak_mib": peak_mib(source), **measure(source)}
     print(
         "{layers} layers: {cpu_s:.3f} s of CPU, psd-tools {psd_tools_cpu_s:.3f} s: {ratio:.1f}"
-        " times (quartiles {ratio_low_quartile:.1f}, {ratio_high_quartile:.1f}); peak {peak_mib:.0f} MiB"
-        " above the imports".format(**figures)
+        " times (quartiles {ratio_low_quartile:.1f}, {ratio_high_quartile:.1f}); peak"
+        " {peak_mib:.0f} MiB above the imports".format(**figures)
     )
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
