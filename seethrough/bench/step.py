@@ -128,7 +128,7 @@ def prepare(task: LayerDiff3D, batch: Batch) -> Prepared:
     with suppress(_Recorded):
         task.loss(recorder, batch)
     noisy, _ = recorder.arguments["sample"].chunk(2, dim=2)
-    target = task.diffusion.noise(draws, noisy.shape[1:], noisy.device)
+    target = task.noise(draws, noisy.shape[1:])
     return Prepared(recorder.group, recorder.arguments, target)
 
 

@@ -17,8 +17,8 @@ LayerAlpha: TypeAlias = Literal["straight", "premultiplied"]
 
 
 @recipe
-class CroppedData(Data):
-    """Square pictures cut out of pages and layers."""
+class PictureData(Data):
+    """Square pictures of characters."""
 
     target_size: PositiveInt = 512
     """Side of the square picture in px, a multiple of 32."""
@@ -26,19 +26,9 @@ class CroppedData(Data):
     random_flip: Fraction = 0.5
     """Probability of a horizontal flip of the layers and the page."""
 
-    random_pad: Fraction = 0.5
-    """Probability that the crop grows by a random margin on each side."""
-
-    crop_to: Literal["layers", "character"] = "layers"
-    """Cut pictures to a box of the layers in question, or of all the character's layers."""
-
     layer_alpha: LayerAlpha = "premultiplied"
     """How the colour of stored layers relates to alpha where a sample's annotation doesn't say:
     the published renderer writes it premultiplied."""
-
-    page_alpha: Literal["full", "character"] = "full"
-    """Whether the page keeps its background, under an alpha of 1, or has the character's alpha.
-    Decomposition shows pages with their background."""
 
     validation: Execution[Source | None] = None
     """Sample list of held-out samples, which schedule.validate_every measures."""
@@ -46,6 +36,21 @@ class CroppedData(Data):
     def check(self) -> Iterator[tuple[str, str]]:
         if self.target_size % 32:
             yield "target_size", f"{self.target_size} is no multiple of 32"
+
+
+@recipe
+class CroppedData(PictureData):
+    """Pictures cut out of pages and layers."""
+
+    random_pad: Fraction = 0.5
+    """Probability that the crop grows by a random margin on each side."""
+
+    crop_to: Literal["layers", "character"] = "layers"
+    """Cut pictures to a box of the layers in question, or of all the character's layers."""
+
+    page_alpha: Literal["full", "character"] = "full"
+    """Whether the page keeps its background, under an alpha of 1, or has the character's alpha.
+    Decomposition shows pages with their background."""
 
 
 @recipe
@@ -82,7 +87,7 @@ def unknown_tags(field: str, *groups: Iterable[str]) -> Iterator[tuple[str, str]
             yield field, f"unknown tag '{tag}'; {nearest(tag, sorted(known))}"
 
 
-def check_validation(schedule: Schedule, data: CroppedData) -> Iterator[tuple[str, str]]:
+def check_validation(schedule: Schedule, data: PictureData) -> Iterator[tuple[str, str]]:
     """Whether held-out samples and the steps at which they are measured go together."""
     if schedule.validate_every is not None and data.validation is None:
         yield "schedule.validate_every", "needs held-out samples: give their list, data.validation"

@@ -8,19 +8,23 @@ from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.replacement import load
 from seethrough.recipe import evolve
-from seethrough.recipes.layer_data import CroppedData, LayerData
+from seethrough.recipes.layer_data import CroppedData, LayerData, PictureData
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff3DData
 from seethrough.recipes.training import Data
 from seethrough.tasks.task import Batch, StageContext
 
-DataT = TypeVar("DataT", bound=CroppedData)
+DataT = TypeVar("DataT", bound=PictureData)
+
+AUGMENTATIONS = ("random_flip", "random_pad", "random_crop", "random_hsv")
+"""Probabilities of the sections that change a picture."""
 
 
 def held_out(data: DataT) -> DataT | None:
-    """The same data over its held-out samples, as they are: neither mirrored nor padded."""
+    """The same data over its held-out samples, as they are: nothing about them is random."""
     if data.validation is None:
         return None
-    return evolve(data, sources=((data.validation, 1),), random_flip=0.0, random_pad=0.0)
+    off = {name: 0.0 for name in AUGMENTATIONS if hasattr(data, name)}
+    return evolve(data, sources=((data.validation, 1),), **off)
 
 
 def layer_dataset(data: LayerData, context: StageContext) -> LayerDiff2DDataset:

@@ -13,7 +13,7 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from seethrough.data.draws import Draw
-from seethrough.recipes.objective import Objective
+from seethrough.recipes.objective import TimestepWeights
 from seethrough.tasks.task import Parts
 
 QUARTERS = 4
@@ -21,17 +21,30 @@ QUARTERS = 4
 
 
 class Diffusion:
-    """Noising and loss weights for latents of shape (B, ..., C, h, w)."""
+    """Noising and loss weights for latents of shape (B, ..., C, h, w).
 
-    def __init__(self, objective: Objective, scheduler_folder: Path) -> None:
+    The noise schedule is that of the base's scheduler: its betas, and whether they are rescaled
+    so that nothing of the latents is left at the last timestep (Lin et al., 2024). What the
+    network predicts is the scheduler's too unless it is given.
+    """
+
+    def __init__(
+        self,
+        objective: TimestepWeights,
+        scheduler_folder: Path,
+        prediction_type: str | None = None,
+    ) -> None:
         self.objective = objective
         config: Any = DDPMScheduler.load_config(scheduler_folder)
+        predicts: Any = prediction_type or config.get("prediction_type", "epsilon")
+        self.prediction_type: str = predicts
         self.scheduler = DDPMScheduler(
             num_train_timesteps=config["num_train_timesteps"],
             beta_schedule=config["beta_schedule"],
             beta_start=config["beta_start"],
             beta_end=config["beta_end"],
-            prediction_type=objective.prediction_type,
+            rescale_betas_zero_snr=bool(config.get("rescale_betas_zero_snr", False)),
+            prediction_type=predicts,
         )
         self.count = int(self.scheduler.config["num_train_timesteps"])
         self.cumulative = np.cumsum(timestep_weights(objective, self.count))
@@ -42,36 +55,34 @@ class Diffusion:
         steps = np.searchsorted(self.cumulative / self.cumulative[-1], places, side="right")
         return torch.from_numpy(steps.astype(np.int64)).to(device, non_blocking=True)
 
-    def noise(self, draws: Sequence[Draw], shape: Sequence[int], device: torch.device) -> Tensor:
-        """Standard normal noise, (B, *shape) float32, plus the noise offset a channel."""
-        noise = normal(draws, "noise", shape, device)
-        size = self.objective.noise_offset
-        if size:
-            constant = (*shape[:-2], 1, 1)
-            noise = noise + size * normal(draws, "noise offset", constant, device)
-        return noise
-
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Noisy latents at each sample's timestep."""
-        return self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
+        """Noisy latents at each sample's timestep, float32.
+
+        diffusers takes the schedule in the type of the latents: bfloat16 would round it.
+        """
+        return self.scheduler.add_noise(latents.float(), noise, timesteps)  # pyright: ignore[reportArgumentType]
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the network should predict."""
-        kind = self.objective.prediction_type
-        if kind == "epsilon":
+        """What the network should predict, float32."""
+        if self.prediction_type == "epsilon":
             return noise
-        if kind == "sample":
+        if self.prediction_type == "sample":
             return latents
-        return self.scheduler.get_velocity(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
+        return self.scheduler.get_velocity(latents.float(), noise, timesteps)  # pyright: ignore[reportArgumentType]
+
+    def squared_errors(
+        self, prediction: Tensor, latents: Tensor, noise: Tensor, timesteps: Tensor
+    ) -> Tensor:
+        """Squared error of every number of the prediction, not weighted, float32."""
+        target = self.target(latents, noise, timesteps)
+        return F.mse_loss(prediction.float(), target.float(), reduction="none")
 
     def squared_error(
         self, prediction: Tensor, latents: Tensor, noise: Tensor, timesteps: Tensor
     ) -> Tensor:
         """Weighted mean squared error over the last three axes, float32, (B, ...)."""
-        target = self.target(latents, noise, timesteps)
-        error = F.mse_loss(prediction.float(), target.float(), reduction="none").mean((-3, -2, -1))
-        weights = self.weights(timesteps)
-        return error * weights.view(-1, *(1 for _ in error.shape[1:]))
+        errors = self.squared_errors(prediction, latents, noise, timesteps).mean((-3, -2, -1))
+        return errors * self.weights(timesteps).view(-1, *(1 for _ in errors.shape[1:]))
 
     def quarters(self, errors: Tensor, counts: Tensor, timesteps: Tensor) -> Parts:
         """The loss by quarter of the timesteps, named t000-249 and so on.
@@ -98,24 +109,24 @@ class Diffusion:
         if self.objective.snr_gamma is None:
             return torch.ones_like(timesteps, dtype=torch.float32)
         snr = compute_snr(self.scheduler, timesteps)
-        return min_snr_weights(snr, self.objective.snr_gamma, self.objective.prediction_type)
+        return min_snr_weights(snr, self.objective.snr_gamma, self.prediction_type)
 
 
 def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
     """min(SNR, gamma) in units of the prediction's own error (Hang et al., 2023).
 
     Errors of the clean latents weigh min(SNR, gamma); an epsilon error is SNR times, a velocity
-    error (SNR + 1) times the one of the latents.
+    error (SNR + 1) times the one of the latents. An SNR of 0 has a weight too.
     """
     clipped = snr.clamp(max=gamma)
     if prediction_type == "epsilon":
-        return clipped / snr
+        return (gamma / snr).clamp(max=1)
     if prediction_type == "v_prediction":
         return clipped / (snr + 1)
     return clipped
 
 
-def timestep_weights(objective: Objective, count: int) -> np.ndarray:
+def timestep_weights(objective: TimestepWeights, count: int) -> np.ndarray:
     """Relative probability of each of `count` timesteps, (count,) float64."""
     weights = np.ones(count)
     favoured = int(objective.timestep_bias_portion * count)
@@ -127,20 +138,6 @@ def timestep_weights(objective: Objective, count: int) -> np.ndarray:
         begin, end = objective.timestep_bias_range
         weights[begin:end] *= objective.timestep_bias_multiplier
     return weights
-
-
-def normal(
-    draws: Sequence[Draw], stream: str, shape: Sequence[int], device: torch.device
-) -> Tensor:
-    """Standard normal numbers of each draw, (B, *shape) float32, made on the host.
-
-    The host's generator gives the same numbers whatever the device is.
-    """
-    rows = [draw.numpy(stream).standard_normal(tuple(shape), dtype=np.float32) for draw in draws]
-    numbers = torch.from_numpy(np.stack(rows))
-    if device.type == "cuda":
-        numbers = numbers.pin_memory()
-    return numbers.to(device, non_blocking=True)
 
 
 def with_probability(draws: Sequence[Draw], stream: str, probability: float) -> list[bool]:

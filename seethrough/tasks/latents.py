@@ -2,13 +2,15 @@
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from seethrough.data.draws import Draw
@@ -52,37 +54,64 @@ def network_input(argb: Tensor) -> Tensor:
     return bleed_batch(argb.float() / 255)
 
 
-class LatentEncoder:
+class PictureEncoder(ABC):
     """Encodes pictures one at a time, in float32.
 
     One at a time, so that a picture's latents don't depend on which others are encoded with it:
     a run that finds them on disk goes on with the same bits as one that computes them.
     """
 
+    def __init__(self, vae: AutoencoderKL) -> None:
+        self.vae = vae
+        self.scale = float(vae.config["scaling_factor"])
+
+    @abstractmethod
+    def posterior(self, picture: Tensor) -> Tensor:
+        """Parts of the posterior of one picture, (parts, C, h, w) float32, unscaled."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of all that posteriors depend on beside the picture."""
+
+    def to(self, device: torch.device) -> None:
+        """Move the frozen networks."""
+        nn.Module.to(self.vae, device)
+
+
+class LatentEncoder(PictureEncoder):
+    """Encodes layers and pages with the offset of their transparency."""
+
     def __init__(
         self, vae: AutoencoderKL, transparent_vae: TransparentVAE, objective: Objective
     ) -> None:
-        self.vae = vae
+        super().__init__(vae)
         self.transparent_vae = transparent_vae
-        self.scale = float(vae.config["scaling_factor"])
         self.use_offset = objective.offset_probability > 0
         self.use_noise = objective.posterior == "sample"
         self.offset_probability = objective.offset_probability
         self._empty: dict[int, Tensor] = {}
 
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        nn.Module.to(self.transparent_vae, device)
+
+    def fingerprint(self) -> str:
+        modules = (self.vae.encoder, self.vae.quant_conv, self.transparent_vae.encoder)
+        return weights_hash(f"offset {self.use_offset}", modules)
+
     @torch.no_grad()
-    def posterior(self, argb: Tensor) -> Tensor:
+    def posterior(self, picture: Tensor) -> Tensor:
         """Parts of the posterior of one picture, (4, H, W) uint8 ARGB, straight alpha, not filled.
 
         Returns (parts, C, h, w) float32, unscaled: the mean, the standard deviation, and the
         offset when the objective uses it.
         """
-        with torch.autocast(argb.device.type, enabled=False):
-            picture = network_input(argb[None])
-            mean, std = self.transparent_vae.posterior(self.vae, picture)
+        with torch.autocast(picture.device.type, enabled=False):
+            filled = network_input(picture[None])
+            mean, std = self.transparent_vae.posterior(self.vae, filled)
             parts = [mean, std]
             if self.use_offset:
-                parts.append(self.transparent_vae.offset(picture))
+                parts.append(self.transparent_vae.offset(filled))
             return torch.cat(parts)
 
     def empty(self, size: int) -> Tensor:
@@ -108,10 +137,10 @@ class LatentEncoder:
         return (mean + std * noise) * self.scale
 
 
-def encoder_fingerprint(encoder: LatentEncoder) -> str:
-    """Hash of the weights that latents depend on, and of whether they have the offset."""
-    digest = hashlib.sha256(f"offset {encoder.use_offset}".encode())
-    for module in (encoder.vae.encoder, encoder.vae.quant_conv, encoder.transparent_vae.encoder):
+def weights_hash(options: str, modules: Iterable[nn.Module | None]) -> str:
+    """Hash of the modules' weights, and of a text."""
+    digest = hashlib.sha256(options.encode())
+    for module in modules:
         for name, value in module.state_dict().items() if module is not None else ():
             digest.update(f"{name} {tuple(value.shape)}".encode())
             digest.update(value.contiguous().numpy().tobytes())

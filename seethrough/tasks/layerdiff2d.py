@@ -49,7 +49,7 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         draws: list[Draw] = batch["draw"]
         stacked = torch.stack([self.latents(item) for item in batch["items"]])
         latents, conditions = stacked[:, 0], stacked[:, 1:].flatten(1, 2)
-        noise = self.diffusion.noise(draws, latents.shape[1:], latents.device)
+        noise = self.noise(draws, latents.shape[1:])
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
         captions = self.dropped([[item["caption"]] for item in batch["items"]], draws)
         hidden, added = self.text_conditions(captions)

@@ -16,8 +16,8 @@ from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
 from seethrough.tasks.datasets import held_out, layer_dataset, readable
-from seethrough.tasks.diffusion import normal
 from seethrough.tasks.latents import network_input
+from seethrough.tasks.noise import normal
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, Task
 
 SCALE_PICTURES = 256

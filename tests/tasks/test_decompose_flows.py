@@ -22,7 +22,8 @@ from seethrough.recipe import Experiment, Local, draft, evolve, recipe
 from seethrough.recipes.layerdiff import Decompose, Inflate, LayerDiff3DTrain, Sampler
 from seethrough.recipes.training import AdamW
 from seethrough.tasks.decompose import decompose_stage
-from seethrough.tasks.layerdiff3d import GroupwiseUNet, LayerDiff3D
+from seethrough.tasks.groupwise import GroupwiseUNet
+from seethrough.tasks.layerdiff3d import LayerDiff3D
 from tests.samples import write_list, write_sample
 from tests.tasks.small import SIDE, Small, context, stage_3d
 

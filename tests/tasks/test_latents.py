@@ -27,7 +27,6 @@ from seethrough.tasks.latents import (
     LatentEncoder,
     LatentStore,
     PictureItems,
-    encoder_fingerprint,
     load_transparent_vae,
     load_vae,
 )
@@ -323,10 +322,10 @@ def png_text(content: bytes) -> bytes:
 
 
 def test_the_fingerprint_tells_weights_and_offset(small: Small) -> None:
-    fingerprints = [encoder_fingerprint(encoder(small, o)) for o in (Objective(), SAMPLED)]
+    fingerprints = [encoder(small, o).fingerprint() for o in (Objective(), SAMPLED)]
     assert len(set(fingerprints)) == 2
     # Latents without offset are the same posterior, sampled or not.
-    assert encoder_fingerprint(encoder(small, SAMPLE_MEAN)) == fingerprints[1]
+    assert encoder(small, SAMPLE_MEAN).fingerprint() == fingerprints[1]
     for name in ("vae.encoder.conv_in", "vae.quant_conv", "transparent_vae.encoder.model.blocks.0"):
         changed = encoder(small, Objective())
         part: Any = changed
@@ -334,13 +333,13 @@ def test_the_fingerprint_tells_weights_and_offset(small: Small) -> None:
             part = part[int(attribute)] if attribute.isdigit() else getattr(part, attribute)
         with torch.no_grad():
             part.weight.view(-1)[0] += 1e-3
-        assert encoder_fingerprint(changed) != fingerprints[0]
+        assert changed.fingerprint() != fingerprints[0]
     # What only decodes plays no part.
     decoder = encoder(small, Objective())
     with torch.no_grad():
         decoder.vae.decoder.conv_in.weight += 1
         decoder.transparent_vae.decoder.model.conv_in.weight += 1
-    assert encoder_fingerprint(decoder) == fingerprints[0]
+    assert decoder.fingerprint() == fingerprints[0]
 
 
 def test_posteriors_are_written_whole_or_not_at_all(

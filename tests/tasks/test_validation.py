@@ -15,7 +15,7 @@ from seethrough.recipe import Local, Recipe, evolve
 from seethrough.recipes.layerdiff import Objective, Objective3D
 from seethrough.recipes.training import TrainStage
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
-from seethrough.tasks import layerdiff
+from seethrough.tasks import latent_diffusion
 from seethrough.tasks.layerdiff2d import LayerDiff2D
 from seethrough.tasks.layerdiff3d import LayerDiff3D
 from tests.samples import write_list, write_sample
@@ -30,7 +30,7 @@ Make = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """An eighth of the usual, to save time."""
-    monkeypatch.setattr(layerdiff, "VALIDATION_PLACES", PLACES)
+    monkeypatch.setattr(latent_diffusion, "VALIDATION_PLACES", PLACES)
 
 
 @pytest.fixture(scope="session")
