@@ -42,6 +42,31 @@ def enlarge(box: Box, height: int, width: int, fractions: Sequence[float]) -> Bo
     return x1 - left, y1 - top, x2 + right, y2 + bottom
 
 
+def square(box: Box) -> Box:
+    """Return the square around a box that has it in its middle, half a pixel left or up.
+
+    Unlike the zeros around a box that is fitted, what it adds shows the page, and it may reach
+    beyond that.
+    """
+    side = _square(box)
+    x = box[0] - (side - (box[2] - box[0])) // 2
+    y = box[1] - (side - (box[3] - box[1])) // 2
+    return x, y, x + side, y + side
+
+
+def shrink(box: Box, fractions: Sequence[float]) -> Box:
+    """Return a smaller square inside a square box.
+
+    `fractions` in [0, 1) are the share of the side to remove, and where the rest lies from left
+    to right and from top to bottom. Of the latter two, uniform ones make uniform whole numbers.
+    """
+    share, *places = fractions
+    side = box[2] - box[0]
+    removed = min(round(side * share), side - 1)
+    x, y = (corner + int(f * (removed + 1)) for corner, f in zip(box[:2], places, strict=True))
+    return x, y, x + side - removed, y + side - removed
+
+
 def resize(image: np.ndarray, side: int) -> np.ndarray:
     """Resize (S, S, C) to (side, side, C): by area when shrinking, bilinear when growing.
 
@@ -119,6 +144,18 @@ def fit_layer_planes(layer: np.ndarray, at: Box, box: Box, side: int, flip: bool
     if fitted.size:  # OpenCV takes no empty arrays
         argb_planes(fitted, planes[:, rows, columns])
     return planes
+
+
+def fit_levels(levels: np.ndarray, at: Box, box: Box, side: int, flip: bool) -> np.ndarray:
+    """Cut depth levels that lie at `at`, (h, w) uint8 or uint16, at a box of the page.
+
+    Returns (side, side) of the same type, aligned with `fit_page` and `fit_layer` of the same box;
+    0 elsewhere. Each pixel has the level at its centre: levels count, so between two of them lies
+    none.
+    """
+    part, x, y = _cut(levels[..., None], at, box, flip)
+    whole = _on_square(part, x, y, _square(box))[..., 0]
+    return cv2.resize(whole, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _fit(

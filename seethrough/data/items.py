@@ -1,7 +1,7 @@
 """One item of a dataset: an opened sample, what a draw chose from it, and its pictures."""
 
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 import numpy as np
@@ -43,9 +43,17 @@ class Crop:
     """Whether the pictures are mirrored left to right."""
 
 
+class CropOfPage(Protocol):
+    """A crop whose box only the decoded page tells."""
+
+    def on(self, page: np.ndarray) -> Crop:
+        """Find the box on a page, (H, W, 4) RGBA."""
+        ...
+
+
 @attrs.frozen
 class CharacterCrop:
-    """A crop around the whole character, whose box only the decoded page tells."""
+    """A crop around the whole character."""
 
     enlargement: Fractions | None
     """How far the box of the character's alpha is enlarged, as `enlarge` takes it."""
@@ -71,7 +79,7 @@ class Item:
     """The item's place in the run."""
     sample: Sample
     """The sample's annotation."""
-    crop: Crop | CharacterCrop
+    crop: Crop | CropOfPage
     """Where the pictures are cut."""
     frames: tuple[str | None, ...]
     """The picture of each frame to predict, None where the sample has no such layer."""

@@ -37,6 +37,22 @@ class MergedSample(Sample):
         color = np.divide(color, alpha, out=np.zeros_like(color), where=alpha > 0)
         return np.rint(np.clip(np.dstack([color, alpha]), 0, 1) * 255).astype(np.uint8)
 
+    def depth(self, tag: str | None = None) -> np.ndarray:
+        """Decode a layer's depth, or the page's, or draw one from its parts: (h, w), 0 is empty.
+
+        Where parts overlap it is that of the part whose colour `layer` shows.
+        """
+        if tag is None or tag in self.stored.boxes:
+            return self.stored.depth(tag)
+        left, top, right, bottom = self.boxes[tag]
+        levels = np.zeros((bottom - top, right - left), np.uint16)
+        for part in self._parts(tag):
+            x1, y1, x2, y2 = self.stored.boxes[part]
+            level = self.stored.depth(part)
+            here = np.s_[y1 - top : y2 - top, x1 - left : x2 - left]
+            np.copyto(levels[here], level, where=level > 0)
+        return levels
+
     def masks(self, tags: Collection[str] = STORED_MASK_ORDER) -> dict[str, np.ndarray]:
         """Decode the visible masks of some tags: (H, W) bool; of a merged one, where a part is."""
         parts = {tag: self._parts(tag) for tag in tags}

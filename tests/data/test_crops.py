@@ -11,9 +11,12 @@ from seethrough.data.crops import (
     enlarge,
     fit_layer,
     fit_layer_planes,
+    fit_levels,
     fit_page,
     premultiply,
     resize,
+    shrink,
+    square,
     union_box,
     unpremultiply,
 )
@@ -81,6 +84,30 @@ def test_enlarging_is_uniform_over_every_distance():
         assert counts[list(values)].min() > 0.85 * 4000 / len(values)
 
 
+@given(canvas_and_boxes(1))
+def test_a_square_has_its_box_in_the_middle(data):
+    height, width, [box] = data
+    (x1, y1, x2, y2), (a1, b1, a2, b2) = box, square(box)
+    assert a2 - a1 == b2 - b1 == max(x2 - x1, y2 - y1)
+    assert 0 <= (a2 - x2) - (x1 - a1) <= 1 and 0 <= (b2 - y2) - (y1 - b1) <= 1
+    page, whole = picture(4, height, width), (0, 0, width, height)
+    assert np.array_equal(fit_page(page, square(whole), 9, False), fit_page(page, whole, 9, False))
+
+
+@given(st.integers(1, 40), st.tuples(FRACTION, FRACTION, FRACTION))
+def test_a_shrunk_square_is_a_square_inside(side: int, fractions: tuple[float, float, float]):
+    x1, y1, x2, y2 = shrink((-3, 5, side - 3, side + 5), fractions)
+    assert -3 <= x1 < x2 <= side - 3 and 5 <= y1 < y2 <= side + 5
+    assert x2 - x1 == y2 - y1 == max(side - round(side * fractions[0]), 1)
+
+
+def test_a_shrunk_square_reaches_every_edge():
+    nearly = float(np.nextafter(1, 0))
+    assert shrink((0, 0, 10, 10), (0, nearly, nearly)) == (0, 0, 10, 10)
+    assert shrink((0, 0, 10, 10), (0.3, 0, nearly)) == (0, 3, 7, 10)
+    assert shrink((0, 0, 10, 10), (0.3, nearly, 0)) == (3, 0, 10, 7)
+
+
 def test_square_padding_and_area_resize_of_the_parity_array():
     """Number 21 of the parity tests: 6 x 4 is centred on 6 x 6 and halved."""
     array = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
@@ -138,6 +165,49 @@ def test_flipping_is_mirroring_the_page(data, side: int):
     there = (width - x2, y1, width - x1, y2)
     expected = fit_page(mirrored, there, side, False)
     assert np.array_equal(fit_page(page, (x1, y1, x2, y2), side, True), expected)
+
+
+def traceable(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A page whose colour, and 16-bit levels above 0, tell each pixel's column and row."""
+    rows, columns = np.mgrid[:height, :width]
+    page = np.dstack([columns * 6, rows * 6, rows * 0, rows * 0 + 255]).astype(np.uint8)
+    return page, (rows * width + columns + 1).astype(np.uint16)
+
+
+@settings(deadline=None)
+@given(canvas_and_boxes(1), st.integers(1, 60), st.booleans())
+def test_levels_lie_where_the_page_shows_them(data, side: int, flip: bool):
+    height, width, [box] = data
+    page, levels = traceable(height, width)
+    colour = fit_page(page, box, side, flip)
+    fitted = fit_levels(levels, (0, 0, width, height), box, side, flip)
+    assert fitted.shape == (side, side) and fitted.dtype == np.uint16
+    inside = colour[..., 3] == 255  # elsewhere colour is mixed with the zeros around the box
+    assert fitted[inside].all()
+    rows, columns = np.divmod(fitted.astype(int) - 1, width)
+    for shown, told in ((columns, colour[..., 0]), (rows, colour[..., 1])):
+        assert np.abs(shown - told / 6)[inside].max(initial=0) <= 0.75
+
+
+@settings(deadline=None)
+@given(canvas_and_boxes(2), st.integers(1, 50), st.booleans())
+def test_a_layers_levels_lie_where_their_full_canvas_does(data, side: int, flip: bool):
+    height, width, [(x1, y1, x2, y2), box] = data
+    _, levels = traceable(height, width)
+    canvas = np.zeros_like(levels)
+    canvas[y1:y2, x1:x2] = levels[y1:y2, x1:x2]
+    fitted = fit_levels(levels[y1:y2, x1:x2], (x1, y1, x2, y2), box, side, flip)
+    expected = fit_levels(canvas, (0, 0, width, height), box, side, flip)
+    assert np.array_equal(fitted, expected)
+    # Levels count: none appears that was not there.
+    assert set(fitted.flat) <= {0, *canvas.flat}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_levels_keep_their_type_and_are_not_mixed(kind: type):
+    levels = np.array([[1, 1, 9, 9]] * 4, kind)
+    fitted = fit_levels(levels, (0, 0, 4, 4), (0, 0, 4, 4), 3, False)
+    assert fitted.dtype == kind and fitted[0].tolist() in ([1, 1, 9], [1, 9, 9])
 
 
 def test_premultiplying_is_exact_and_undone():

@@ -47,6 +47,19 @@ def test_a_merged_layer_is_seen_where_a_part_is(tmp_path: Path) -> None:
     assert np.array_equal(masks["face"], own["face"])
 
 
+def test_a_merged_depth_is_that_of_the_part_on_top(tmp_path: Path) -> None:
+    stored = read_sample(write_sample(tmp_path, "page", tags=BOXES))
+    sample = merged(stored)
+    levels = np.zeros((28, 32), np.uint16)
+    levels[:, :26] = stored.depth("back hair")
+    front = stored.depth("front hair")
+    levels[4:18, 6:][front > 0] = front[front > 0]
+    assert np.array_equal(sample.depth("hair"), levels)
+    assert set(np.unique(levels)) == {0, 1, 2}
+    for tag in ("face", None):
+        assert np.array_equal(sample.depth(tag), stored.depth(tag))
+
+
 def test_its_bytes_are_those_on_disk(tmp_path: Path) -> None:
     stored = read_sample(write_sample(tmp_path, "page", tags=BOXES))
     assert merged(stored).bytes_hash() == stored.bytes_hash()
