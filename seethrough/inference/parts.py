@@ -107,10 +107,8 @@ def cut_parts(
             continue
         depth = depths.get(tag)
         if depth is None or depth.shape != layer.shape[:2]:
-            found = "none" if depth is None else f"one of shape {depth.shape}"
-            raise ValueError(
-                f"{tag}: a layer of shape {layer.shape[:2]} needs a depth, not {found}"
-            )
+            found = "none" if depth is None else f"{depth.shape}"
+            raise ValueError(f"{tag}: depth of shape {layer.shape[:2]} expected, found {found}")
         whole = Placed(name=tag, box=(0, 0, layer.shape[1], layer.shape[0]), rgba=layer)
         part = cut_part(whole, tag, depth)
         if page is not None and tag in page_colored:
