@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from seethrough.data.avatars_samples import write_characters
 from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.models import TransparentVAE
 from seethrough.models.inflate import inflate
 from seethrough.models.small_base import save_small_base
-from seethrough.models.unet_2d import load_unet_2d
+from seethrough.models.unet import load_unet
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.layerdiff import LayerDiff3DTrain
 from seethrough.tasks.layerdiff3d import LayerDiff3D
@@ -171,6 +172,7 @@ def _write_networks(folder: Path, size: Size) -> None:
         text_widths=size.text_widths,
         text_layers=size.text_layers,
     )
-    unet = load_unet_2d(folder / "base" / "unet", in_channels=2 * LATENT_CHANNELS)
+    base_unet = folder / "base" / "unet"
+    unet = load_unet(UNet2DConditionModel, base_unet, in_channels=2 * LATENT_CHANNELS)
     unet.save_pretrained(folder / "unet_2d")
     inflate(folder / "unet_2d", folder / "unet")

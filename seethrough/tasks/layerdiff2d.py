@@ -1,6 +1,7 @@
 """LayerDiff 2D: one tag's layer from the page."""
 
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
@@ -8,7 +9,7 @@ from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.errors import InputError
 from seethrough.models.checkpoints import open_base, unet_folder
-from seethrough.models.unet_2d import load_unet_2d
+from seethrough.models.unet import load_unet
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff2DTrain
 from seethrough.tasks.datasets import tag_dataset
 from seethrough.tasks.layerdiff import LayerDiffTask
@@ -31,15 +32,21 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         channels = pictures * int(self.vae.config["latent_channels"])
         if model.unet is not None:
             folder = unet_folder(self.context.path(model.unet))
-            return load_unet_2d(folder, in_channels=channels, dtype=torch.float32)
+            return load_unet(
+                UNet2DConditionModel, folder, in_channels=channels, dtype=torch.float32
+            )
         delta = None
         if model.unet_delta is not None:
             delta = self.context.path(model.unet_delta) / UNET_DELTA
             if not delta.exists():
                 raise InputError(f"{delta}: no such file; it is what model.unet_delta adds")
         base = open_base(self.context.path(model.base))
-        return load_unet_2d(
-            base.require("unet"), in_channels=channels, offsets=delta, dtype=torch.float32
+        return load_unet(
+            UNet2DConditionModel,
+            base.require("unet"),
+            in_channels=channels,
+            offsets=delta,
+            dtype=torch.float32,
         )
 
     def weight(self, batch: Batch) -> float:

@@ -15,7 +15,7 @@ from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model
 from seethrough.models.text_table import encode_captions
-from seethrough.models.unet_2d import extend_input_channels
+from seethrough.models.unet import extend_input_channels
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.layerdiff import Inflate
 from seethrough.recipes.objective import Objective3D

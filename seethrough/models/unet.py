@@ -1,7 +1,8 @@
-"""The 2D LayerDiff UNet: SDXL's, with LayerDiffuse's offsets and inputs for condition latents."""
+"""UNets to start from, with inputs for condition latents, and with LayerDiffuse's offsets."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -17,9 +18,11 @@ from seethrough.models.checkpoints import (
     read_state_dict,
 )
 
+UNet = TypeVar("UNet", bound=UNet2DConditionModel)
 
-def extend_input_channels(weight: Tensor, in_channels: int) -> Tensor:
-    """Append zero input channels to a convolution's weight (out, in, k, k).
+
+def extend_input_channels(weight: Tensor, in_channels: int, *, in_front: bool = False) -> Tensor:
+    """Add zero input channels to a convolution's weight (out, in, k, k), behind or in front.
 
     The convolution gives the same output as before, whatever the new channels hold.
 
@@ -30,7 +33,7 @@ def extend_input_channels(weight: Tensor, in_channels: int) -> Tensor:
     if present > in_channels:
         raise ValueError(f"the weight has {present} input channels, more than {in_channels}")
     new = weight.new_zeros(out_channels, in_channels - present, *kernel)
-    return torch.cat([weight, new], dim=1)
+    return torch.cat([new, weight] if in_front else [weight, new], dim=1)
 
 
 def merge_offsets(
@@ -51,18 +54,22 @@ def merge_offsets(
     return merged
 
 
-def load_unet_2d(
+def load_unet(
+    unet_class: type[UNet],
     folder: str | Path,
     *,
     in_channels: int | None = None,
+    in_front: bool = False,
     offsets: str | Path | None = None,
     dtype: torch.dtype | None = None,
-) -> UNet2DConditionModel:
-    """A 2D UNet from its folder, on the CPU, ready for condition latents.
+) -> UNet:
+    """A UNet from its folder, on the CPU, ready for condition latents.
 
     Args:
+        unet_class: UNet2DConditionModel, or UNetFrameConditionModel.
         folder: `config.json` and weights, whole or sharded.
         in_channels: what to extend the input to, with zero weights; None keeps the config's.
+        in_front: put the new channels in front of the others, not behind.
         offsets: a safetensors file of weight offsets to add first, such as LayerDiffuse's
             `ld_diffusers_sdxl_attn.safetensors`.
         dtype: what to cast the weights to; None keeps the file's.
@@ -75,14 +82,14 @@ def load_unet_2d(
     if offsets is not None:
         state = merge_offsets(state, read_state_dict(offsets), offsets)
     if in_channels is not None and "conv_in.weight" in state:
-        present = state["conv_in.weight"].shape[1]
-        if present > in_channels:
+        weight = state["conv_in.weight"]
+        if weight.shape[1] > in_channels:
             raise InputError(
-                f"{folder}: this UNet takes {present} input channels, more than the {in_channels} "
-                "asked for"
+                f"{folder}: this UNet takes {weight.shape[1]} input channels, more than the "
+                f"{in_channels} asked for"
             )
-        state["conv_in.weight"] = extend_input_channels(state["conv_in.weight"], in_channels)
+        state["conv_in.weight"] = extend_input_channels(weight, in_channels, in_front=in_front)
         config["in_channels"] = in_channels
-    unet = empty_model(UNet2DConditionModel, config, folder)
+    unet = empty_model(unet_class, config, folder)
     load_into(unet, cast(state, dtype), folder)
     return unet
