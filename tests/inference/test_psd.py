@@ -1,3 +1,7 @@
+import contextlib
+import json
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +11,8 @@ from psd_tools import PSDImage
 
 from seethrough.errors import InputError
 from seethrough.inference.composite import flatten, place
-from seethrough.inference.psd import write_layer_pngs, write_psd
+from seethrough.inference.parts import Part
+from seethrough.inference.psd import PartFiles, write_layer_pngs, write_parts, write_psd
 
 SIZE = (40, 56)
 NAMES = ("back hair", "前髪", "Ärmel ≠ 🎀", "face", "empty", "n" * 255)
@@ -100,6 +105,112 @@ def test_no_layer_at_all_is_a_transparent_document(tmp_path: Path):
 def test_a_page_beyond_the_format_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"30001 x 1.*lower resolution"):
         write_psd(tmp_path / "huge.psd", [], (1, 30001))
+
+
+def soft_parts() -> list[Part]:
+    """The layers above as parts, each with a slope of depth."""
+    parts: list[Part] = []
+    for index, placed in enumerate(place(soft_layers())):
+        height, width = placed.rgba.shape[:2]
+        slope = np.linspace(0.9 - 0.1 * index, 0.8 - 0.1 * index, width, dtype=np.float32)
+        depth = np.broadcast_to(slope, (height, width))
+        parts.append(
+            Part(
+                name=placed.name,
+                tag="face",
+                box=placed.box,
+                rgba=placed.rgba,
+                depth=depth,
+                depth_median=float(np.median(depth)),
+            )
+        )
+    return parts
+
+
+@pytest.fixture
+def part_files(tmp_path: Path) -> PartFiles:
+    return write_parts(tmp_path / "new", "miku", soft_parts(), SIZE)
+
+
+def test_parts_are_written_as_published(part_files: PartFiles):
+    """Names, order and fields; `frame_size` is height and width."""
+    names = ("miku.psd", "miku_depth.psd", "miku.psd.json")
+    found = (part_files.psd, part_files.depth_psd, part_files.index)
+    assert tuple(path.name for path in found) == names
+    assert sorted(path.name for path in part_files.psd.parent.iterdir()) == sorted(names)
+    parts = soft_parts()
+    assert json.loads(part_files.index.read_text()) == {
+        "parts": {
+            part.name: {
+                "xyxy": list(part.box),
+                "depth_median": part.depth_median,
+                "tag": part.name,
+            }
+            for part in parts
+        },
+        "frame_size": list(SIZE),
+    }
+    colors, depths = PSDImage.open(part_files.psd), PSDImage.open(part_files.depth_psd)
+    assert colors.size == depths.size == (SIZE[1], SIZE[0])
+    for document in (colors, depths):
+        assert [layer.name for layer in document] == [part.name for part in parts]
+        assert [layer.bbox for layer in document] == [part.box for part in parts]
+
+
+def test_depth_comes_back_to_half_a_level(part_files: PartFiles):
+    document = PSDImage.open(part_files.depth_psd)
+    assert (document.pil_mode, document.depth) == ("L", 8)
+    for layer, part in zip(document, soft_parts(), strict=True):
+        values = layer.numpy()
+        assert values is not None
+        assert np.abs(values[..., 0] - part.depth).max() <= 0.501 / 255
+        assert np.array_equal(np.rint(values[..., 1] * 255), part.rgba[..., 3])
+
+
+def test_the_flat_depth_is_of_what_is_in_front(part_files: PartFiles):
+    document = PSDImage.open(part_files.depth_psd)
+    expected = np.ones(SIZE)
+    for part in soft_parts():
+        alpha = part.rgba[..., 3] / 255
+        expected[part.window] = part.depth * alpha + expected[part.window] * (1 - alpha)
+    with Image.open(part_files.depth_psd) as picture:
+        assert np.abs(np.asarray(picture) / 255 - expected).max() <= 1 / 255
+    # psd-tools' own rendering of the layers, as a witness.
+    gray, alpha = np.moveaxis(np.asarray(document.composite(force=True)) / 255, -1, 0)
+    assert np.abs(gray * alpha + 1 - alpha - expected).max() < 3 / 255
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """No file grows beyond 4096 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_earlier_files_as_they_were(tmp_path: Path, part_files: PartFiles):
+    folder = part_files.psd.parent
+    earlier = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with full_disk(), pytest.raises(InputError, match=r"miku.*can't be written \(File too large\)"):
+        write_parts(folder, "miku", soft_parts()[::-1], SIZE)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == earlier
+
+
+def test_a_target_that_is_a_folder_is_refused(tmp_path: Path):
+    (tmp_path / "page.psd").mkdir()
+    with pytest.raises(InputError, match=r"page\.psd: can't be written \(Is a directory\)"):
+        write_psd(tmp_path / "page.psd", [], SIZE)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.psd"]
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path):
+    (tmp_path / "out").write_text("kept")
+    with pytest.raises(InputError, match=r"out/page\.psd: can't be written"):
+        write_psd(tmp_path / "out" / "page.psd", [], SIZE)
+    assert (tmp_path / "out").read_text() == "kept"
 
 
 def test_pngs_come_back_exactly(tmp_path: Path):
