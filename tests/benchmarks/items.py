@@ -19,8 +19,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from seethrough.data.depth import DepthDataset2D, DepthDataset3D, DepthItem
 from seethrough.data.draws import Draw
 from seethrough.data.items import CHARACTER, PAGE, Item
+from seethrough.data.tags import TAGS_V2, V2_PARTS
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.layerdiff import LayerDiff2DTrain, LayerDiff3DTrain
 from seethrough.tasks.datasets import group_dataset, layer_dataset
@@ -35,9 +37,16 @@ PREFETCHED = 4
 
 MIB = 2**20
 
+Items = PictureItems | DepthDataset2D | DepthDataset3D
 
-def datasets(folder: Path) -> dict[str, PictureItems]:
+
+def datasets(folder: Path) -> dict[str, Items]:
     """The datasets of 3D and 2D training with the published options, on the folder's samples."""
+    return {**layer_datasets(folder), **depth_datasets(folder)}
+
+
+def layer_datasets(folder: Path) -> dict[str, Items]:
+    """LayerDiff's."""
     source = Local(str(folder / "v3.txt"))
     stage_3d, stage_2d = LayerDiff3DTrain(), LayerDiff2DTrain()
     context = StageContext(
@@ -51,7 +60,27 @@ def datasets(folder: Path) -> dict[str, PictureItems]:
     }
 
 
-def draws(dataset: PictureItems, count: int) -> list[Draw]:
+def depth_datasets(folder: Path) -> dict[str, Items]:
+    """Marigold's: 9, 12 and 20 frames in turn, the page among them, or a page alone."""
+    shared: dict[str, Any] = {
+        "sources": [(folder / "v3.txt", 1)],
+        "target_size": 768,
+        "random_flip": 0.5,
+        "layer_alpha": "premultiplied",
+    }
+    head, body = TAGS_V2[:11], TAGS_V2[11:]
+    frames = DepthDataset3D(
+        **shared,
+        groups=(head, body, TAGS_V2),
+        crop_tags=(head[1:], (), ()),
+        random_pad_prob=0.5,
+        global_batch=8,
+    )
+    page = DepthDataset2D(**shared, random_crop=0.3, random_hsv=0.25)
+    return {"depth 3D, 768 px": frames, "depth 2D, 768 px": page}
+
+
+def draws(dataset: Items, count: int) -> list[Draw]:
     """The first items of a run."""
     return [Draw(0, "items", 0, index, index % len(dataset)) for index in range(count)]
 
@@ -63,20 +92,37 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def choose(dataset: Items, draw: Draw) -> Item:
+    """What a draw chooses, before anything is decoded."""
+    return (dataset.dataset if isinstance(dataset, PictureItems) else dataset).item(draw)
+
+
 def decode_with_pillow(item: Item) -> None:
-    """Decode the files of an item's pictures, and nothing more."""
+    """Decode the files of an item's pictures and depths, and nothing more."""
+    sample = item.sample
     for name in item.names:
-        sample = item.sample
-        path = sample.page_path if name in (PAGE, CHARACTER) else sample.layer_path(name)
-        Image.open(path).load()
+        if name in (PAGE, CHARACTER):
+            files = [(sample.page_path, sample.path("_depth.png"))]
+        else:
+            # V2's hair and eyes lie there as their parts.
+            stored = [tag for tag in (name, *V2_PARTS.get(name, ())) if _is_stored(item, tag)]
+            files = [(sample.layer_path(tag), sample.path(f"_{tag}_depth.png")) for tag in stored]
+        for picture, depth in files:
+            Image.open(picture).load()
+            if isinstance(item, DepthItem):
+                Image.open(depth).load()
 
 
-def measure(dataset: PictureItems, count: int) -> dict[str, Any]:
+def _is_stored(item: Item, tag: str) -> bool:
+    return item.sample.layer_path(tag).exists()
+
+
+def measure(dataset: Items, count: int) -> dict[str, Any]:
     """Items and their files' decoding in turn: medians, and the median of the ratio."""
     pairs: list[tuple[float, float]] = []
     chosen = draws(dataset, count)
     for draw in [*chosen[: count // 8], *chosen]:
-        item = dataset.dataset.item(draw)
+        item = choose(dataset, draw)
         seconds = cpu_seconds(lambda draw=draw: dataset[draw])
         pairs.append((seconds, cpu_seconds(lambda item=item: decode_with_pillow(item))))
     pairs = pairs[count // 8 :]  # what comes before is for warming up
@@ -94,7 +140,7 @@ def measure(dataset: PictureItems, count: int) -> dict[str, Any]:
 class WithMemory(Dataset[Any]):
     """Items, each with the bytes that its worker's peak is above what it began with."""
 
-    def __init__(self, dataset: PictureItems) -> None:
+    def __init__(self, dataset: Items) -> None:
         self.dataset = dataset
         self.start: int | None = None
 
@@ -105,7 +151,7 @@ class WithMemory(Dataset[Any]):
         return self.dataset[draw], _peak_bytes() - self.start
 
 
-def worker_peak(dataset: PictureItems, count: int) -> float:
+def worker_peak(dataset: Items, count: int) -> float:
     """Peak RSS in MiB of a data loader's worker, above that of its imports."""
     loader = DataLoader(
         WithMemory(dataset),
@@ -133,12 +179,12 @@ def main(arguments: list[str] | None = None) -> None:
     # First, while this process, from which workers are forked, holds nothing but imports.
     peaks = {name: worker_peak(dataset, ITEMS // 2) for name, dataset in found.items()}
     figures = {name: measure(dataset, ITEMS) for name, dataset in found.items()}
-    print(f"{'item':<12} {'CPU s':>7} {'Pillow s':>9} {'ratio':>6} {'quartiles':>13} {'MiB':>6}")
+    print(f"{'item':<16} {'CPU s':>7} {'Pillow s':>9} {'ratio':>6} {'quartiles':>13} {'MiB':>6}")
     for name, values in figures.items():
         values["worker_peak_mib"] = peaks[name]
         low, high = values["ratio_quartiles"]
         print(
-            f"{name:<12} {values['item_cpu_s']:>7.3f} {values['pillow_cpu_s']:>9.3f} "
+            f"{name:<16} {values['item_cpu_s']:>7.3f} {values['pillow_cpu_s']:>9.3f} "
             f"{values['ratio']:>6.2f} {low:>6.2f} {high:>6.2f} {values['worker_peak_mib']:>6.0f}"
         )
     print("Pillow: decoding the same files. MiB: peak of a loader's worker above its imports.")
