@@ -1,0 +1,329 @@
+"""Depth of a page's layers with Marigold 3D: all frames of a character in one forward pass.
+
+The frames are V2's tags and, last, the page, where any layer lies. They share one scale, so their
+depths compare. A pixel's depth is known where its layer is; elsewhere a frame's depth is whatever
+the network says.
+
+The network was trained on squares with the page in the middle, and sees such squares here. Colour
+of transparent pixels is filled as in our training, from float32; the published inference rounds to
+bfloat16 first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cv2
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor, nn
+
+from seethrough.data.crops import argb_planes, fit_layer
+from seethrough.data.draws import Draw
+from seethrough.data.layout import Box
+from seethrough.data.padding import bleed_batch
+from seethrough.data.tags import TAGS_V2, V2_PARTS
+from seethrough.errors import InputError
+from seethrough.inference.composite import Image8, Plane, flatten
+from seethrough.inference.depth_ensemble import ensemble_depths
+from seethrough.models import UNetFrameConditionModel
+from seethrough.models.checkpoints import load_model, open_base, unet_folder
+from seethrough.models.empty_prompt import encode_empty_prompt
+
+LEAST_ALPHA = 15
+"""Alpha (0 to 255) below this is cleared before the network sees a layer, as published."""
+
+
+@attrs.frozen
+class Marigold:
+    """The networks of depth, on one device; each computes in its own dtype."""
+
+    unet: UNetFrameConditionModel
+    """12 input channels: latents of the page, of the frame, and of the noisy depth."""
+    vae: AutoencoderKL
+    prompt: Tensor
+    """Hidden states of the empty prompt, (tokens, width)."""
+    scheduler: DDIMScheduler
+
+    @property
+    def pixels_per_latent(self) -> int:
+        """The VAE's scale."""
+        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+
+@attrs.frozen(kw_only=True)
+class DepthOptions:
+    """How depth is predicted; the defaults are the published ones."""
+
+    resolution: int | None = 768
+    """Side in pixels of the square that the network sees, a multiple of the VAE's scale (8); None
+    for the page's own size, enlarged to such a multiple by transparent pixels."""
+    steps: int = 4
+    """Steps of the sampler, DDIM with trailing timesteps."""
+    ensemble: int = 1
+    """Runs from different noise whose median counts."""
+    vae_batch: int = 4
+    """Frames that the VAE encodes or decodes together."""
+
+
+def load_marigold(
+    unet: Path,
+    base: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.bfloat16,
+) -> Marigold:
+    """The networks of depth; the text encoder has encoded the empty prompt and is gone.
+
+    Each folder may be a published repository in the hub's layout, both the same one.
+
+    Args:
+        unet: a Marigold 3D UNet, or a folder with the subfolder `unet`.
+        base: a folder with `vae`, `text_encoder`, `tokenizer` and `scheduler`.
+        device: where to compute.
+        dtype: type of the UNet and the VAE.
+
+    Raises:
+        InputError: when a part is missing or broken, or they do not fit each other.
+    """
+    folder = unet_folder(unet)
+    network = load_model(UNetFrameConditionModel, folder)
+    vae = load_model(AutoencoderKL, open_base(base).require("vae"))
+    prompt = encode_empty_prompt(base, device)
+    _check_fit(network, vae, prompt, folder / "config.json")
+    scheduler = load_scheduler(base)
+    for module in (network, vae):
+        module.requires_grad_(False)
+        nn.Module.to(module, device, dtype)
+    return Marigold(network, vae, prompt.to(dtype), scheduler)
+
+
+def load_scheduler(base: Path) -> DDIMScheduler:
+    """DDIM (Song et al., 2021) on the noise schedule of a base, with trailing timesteps.
+
+    Trailing, because the first step has to begin at the last timestep, where nothing of the latents
+    is left (Lin et al., 2024), whatever the file says.
+
+    Raises:
+        InputError: when the base has no readable schedule, or one that has no first step.
+    """
+    folder = open_base(base).require("scheduler")
+    try:
+        config: Any = DDIMScheduler.load_config(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: the scheduler's config cannot be read ({error})") from error
+    if config.get("rescale_betas_zero_snr") and config.get("prediction_type") == "epsilon":
+        raise InputError(
+            f"{folder}: at zero terminal SNR the noise tells nothing of the latents, so "
+            "prediction_type can't be 'epsilon': the base was not made for Marigold"
+        )
+    own = {"timestep_spacing": "trailing", "clip_sample": False, "thresholding": False}
+    return DDIMScheduler.from_config(config, **own)  # pyright: ignore[reportReturnType]
+
+
+def _check_fit(unet: Any, vae: Any, prompt: Tensor, config_file: Path) -> None:
+    channels = vae.config["latent_channels"]
+    for key, needed, why in (
+        ("in_channels", 3 * channels, "for the page, the frame and the noisy depth"),
+        ("out_channels", channels, "for the depth"),
+        ("cross_attention_dim", prompt.shape[-1], "as wide as the base's text encoder"),
+        ("addition_embed_type", None, "as SDXL's pooled text has no place here"),
+    ):
+        if unet.config[key] != needed:
+            raise InputError(
+                f"{config_file}: {key} is {unet.config[key]!r}, a Marigold 3D UNet on this base "
+                f"has {needed!r}, {why}: give the UNet of Marigold 3D, and the base it was "
+                "trained on"
+            )
+
+
+def frame_depths(
+    models: Marigold,
+    page: Image8,
+    layers: Mapping[str, Image8],
+    seed: int = 42,
+    options: DepthOptions = DepthOptions(),
+) -> dict[str, Plane]:
+    """The depth of a page's layers, by the tag of the frame: V3's parts of hair and eyes share one.
+
+    `seethrough.inference.parts.layer_depths` gives each of V3's layers its own. The same networks,
+    page, layers, seed and options give the same bytes on the same machine.
+
+    Args:
+        models: what `load_marigold` gives.
+        page: (H, W, 4) straight RGBA; its alpha doesn't count.
+        layers: (H, W, 4) straight RGBA each, by tag, of either version; `head` doesn't count.
+        seed: what the noise follows from, with the page's bytes.
+        options: how.
+
+    Returns:
+        (H, W) in [0, 1], near 0, for each frame that has a layer: none is decoded for nothing.
+
+    Raises:
+        InputError: when the resolution doesn't fit the VAE.
+        ValueError: when a layer has another size than the page.
+    """
+    frames = merge_frames(layers, page.shape[:2])
+    if not frames:
+        return {}
+    place = _place(page, models, options)
+    present = list(frames)
+    squares = [place.fit(picture) for picture in (*frames.values(), _where(page, frames))]
+    pixels = torch.from_numpy(np.stack([argb_planes(square) for square in squares]))
+    indices = [TAGS_V2.index(tag) for tag in present]
+    condition = _condition(models, pixels, indices, options)
+    draw = Draw(seed=_page_seed(seed, page), stage="depth", step=0, index=0, sample=0)
+    runs: list[Tensor] = []
+    for run in range(options.ensemble):
+        latents = _sample(models, condition, draw.numpy(f"noise {run}"), options)
+        runs.append(_decode(models, latents[indices], options))
+    depths = runs[0]
+    if len(runs) > 1:
+        depths = ensemble_depths(torch.stack(runs), pixels[:-1, 0].to(depths.device) > 0)
+    planes = depths.cpu().numpy()
+    return {tag: place.back(plane) for tag, plane in zip(present, planes, strict=True)}
+
+
+def merge_frames(layers: Mapping[str, Image8], size: tuple[int, int]) -> dict[str, Image8]:
+    """Layers of either version as V2's frames, in the order of `TAGS_V2`; absent ones are left out.
+
+    A tag's own layer counts, or else its V3 parts over each other. Faint pixels are cleared.
+
+    Raises:
+        ValueError: when a layer is not (*size, 4).
+    """
+    frames: dict[str, Image8] = {}
+    for tag in TAGS_V2:
+        tags = [tag] if tag in layers else V2_PARTS.get(tag, ())
+        parts = [_cleared(layers[part], size) for part in tags if part in layers]
+        parts = [part for part in parts if part[..., 3].any()]
+        if parts:
+            frames[tag] = parts[0] if len(parts) == 1 else flatten(parts, size).straight()
+    return frames
+
+
+def _cleared(layer: Image8, size: tuple[int, int]) -> Image8:
+    if layer.shape != (*size, 4):
+        raise ValueError(f"a layer has shape {layer.shape}, the page {(*size, 4)}")
+    return np.where(layer[..., 3:] < LEAST_ALPHA, np.uint8(0), layer)
+
+
+def _where(page: Image8, frames: Mapping[str, Image8]) -> Image8:
+    """The page as the network sees it: where there is any layer."""
+    alpha = np.zeros(page.shape[:2], np.uint16)
+    for frame in frames.values():
+        alpha += frame[..., 3]
+    return np.dstack([page[..., :3], np.minimum(alpha, 255).astype(np.uint8)])
+
+
+def _page_seed(seed: int, page: Image8) -> int:
+    digest = hashlib.blake2b(f"{seed} {page.shape} ".encode() + page.tobytes(), digest_size=7)
+    return int.from_bytes(digest.digest(), "little")
+
+
+@attrs.frozen
+class _Place:
+    """A page of `width` x `height` in the middle of a square, seen at `resolution`."""
+
+    width: int
+    height: int
+    side: int
+    resolution: int
+
+    @property
+    def box(self) -> Box:
+        """The square, in pixels of the page."""
+        left, top = (self.side - self.width) // 2, (self.side - self.height) // 2
+        return -left, -top, self.side - left, self.side - top
+
+    def fit(self, picture: Image8) -> Image8:
+        """The picture as the network sees it."""
+        whole = (0, 0, self.width, self.height)
+        return fit_layer(picture, whole, self.box, self.resolution, flip=False)
+
+    def back(self, depth: Plane) -> Plane:
+        """What the network says, on the page again."""
+        if self.side != self.resolution:
+            method = cv2.INTER_AREA if self.resolution > self.side else cv2.INTER_LINEAR
+            size = (self.side, self.side)
+            depth = np.asarray(cv2.resize(depth, size, interpolation=method), np.float32)
+        left, top = -self.box[0], -self.box[1]
+        return depth[top : top + self.height, left : left + self.width].copy()
+
+
+def _place(page: Image8, models: Marigold, options: DepthOptions) -> _Place:
+    height, width = page.shape[:2]
+    longer, scale = max(height, width), models.pixels_per_latent
+    if options.resolution is None:
+        side = -(-longer // scale) * scale
+        return _Place(width, height, side, side)
+    if options.resolution < scale or options.resolution % scale:
+        raise InputError(
+            f"resolution={options.resolution} is no multiple of {scale}, the pixels per latent:"
+            f" take {max(options.resolution // scale, 1) * scale}"
+        )
+    return _Place(width, height, longer, options.resolution)
+
+
+@torch.no_grad()
+def _condition(models: Marigold, argb: Tensor, indices: list[int], options: DepthOptions) -> Tensor:
+    """What all steps see: latents of the page and of each frame, (1, F, 2 C, h, w).
+
+    `argb`, (present + 1, 4, S, S) uint8, holds the frames at `indices` and the page, which is the
+    last frame too. An absent frame is a transparent picture, encoded once.
+    """
+    device = models.unet.device
+    absent = len(indices) < len(TAGS_V2)
+    if absent:
+        argb = torch.cat([argb, torch.zeros_like(argb[:1])])
+    scaling: float = models.vae.config["scaling_factor"]
+    encoded: list[Tensor] = []
+    for chunk in argb.split(options.vae_batch):
+        filled = bleed_batch(chunk.to(device).float() / 255)
+        rgb = (filled[:, 1:] * 2 - 1).to(models.vae.dtype)
+        posterior: Any = models.vae.encode(rgb)
+        encoded.append(posterior.latent_dist.mode() * scaling)
+    latents = torch.cat(encoded).to(models.unet.dtype)
+    rows = [len(latents) - 1] * len(TAGS_V2)
+    for row, index in enumerate(indices):
+        rows[index] = row
+    page = len(indices)
+    frames = latents[[*rows, page]]
+    return torch.cat([latents[page].expand_as(frames), frames], dim=1)[None]
+
+
+@torch.no_grad()
+def _sample(
+    models: Marigold, condition: Tensor, generator: np.random.Generator, options: DepthOptions
+) -> Tensor:
+    """Depth latents of all frames, scaled, (F, C, h, w) float32; each has noise of its own."""
+    device, dtype = models.unet.device, models.unet.dtype
+    _, frames, channels, height, width = condition.shape
+    noise = generator.standard_normal((1, frames, channels // 2, height, width), np.float32)
+    latents = torch.from_numpy(noise).to(device)
+    text = models.prompt.to(device, dtype).expand(frames, -1, -1)
+    # A copy: one that has been walked keeps its place.
+    scheduler: Any = DDIMScheduler.from_config(models.scheduler.config)
+    scheduler.set_timesteps(options.steps)
+    for timestep in scheduler.timesteps.tolist():
+        noisy = torch.cat([condition, latents.to(dtype)], dim=2)
+        prediction = models.unet(noisy, timestep, text, return_dict=False)[0]
+        latents = scheduler.step(prediction.float(), timestep, latents, return_dict=False)[0]
+    return latents[0]
+
+
+@torch.no_grad()
+def _decode(models: Marigold, latents: Tensor, options: DepthOptions) -> Tensor:
+    """Scaled latents (N, C, h, w) to depth (N, S, S) float32 in [0, 1]."""
+    scaling: float = models.vae.config["scaling_factor"]
+    depths: list[Tensor] = []
+    for chunk in latents.split(options.vae_batch):
+        unscaled: Any = (chunk / scaling).to(models.vae.dtype)
+        depth = models.vae.decode(unscaled, return_dict=False)[0].float().mean(dim=1)
+        depths.append((depth.clamp(-1, 1) + 1) / 2)
+    return torch.cat(depths)

@@ -1,0 +1,383 @@
+"""Depth of frames: what the network sees, what is computed, and that the numbers come back right.
+
+Small networks of the production classes show the flow. Doubles whose answer is known show that no
+pixel moves on the way: their latents are averages of 8 x 8 pixels, and their depth is a frame's
+own brightness.
+"""
+
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor, nn
+
+from seethrough.errors import InputError
+from seethrough.inference.composite import Image8
+from seethrough.inference.marigold import (
+    DepthOptions,
+    Marigold,
+    frame_depths,
+    load_marigold,
+    load_scheduler,
+    merge_frames,
+)
+from seethrough.models import UNetFrameConditionModel
+from seethrough.models.small_base import save_small_base
+from tests.inference.small import small_unet
+
+SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+    "rescale_betas_zero_snr": True,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""The schedule of prs-eth/marigold-depth-v1-1."""
+
+
+def ddim(**changes: Any) -> DDIMScheduler:
+    config: dict[str, Any] = SCHEDULE | changes
+    return DDIMScheduler(**config)
+
+
+SMALL = DepthOptions(resolution=32, steps=2)
+
+
+def depth_unet(**config: Any) -> UNetFrameConditionModel:
+    """A small SD2-shaped 3D UNet; `config` adds to its config."""
+    given: dict[str, Any] = {
+        "in_channels": 12,
+        "cross_attention_dim": 32,
+        "addition_embed_type": None,
+        "tag_version": "v2",
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return small_unet(**(given | config))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small repository as the released one is laid out."""
+    folder = tmp_path_factory.mktemp("marigold")
+    vae_config: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (4, 4, 8, 8),
+        "norm_num_groups": 2,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoencoderKL(**vae_config).save_pretrained(folder / "own vae")
+    save_small_base(folder, vae=folder / "own vae", captions=["a"])
+    for part in ("unet", "scheduler"):
+        shutil.rmtree(folder / part)
+    depth_unet().save_pretrained(folder / "unet")
+    ddim().save_pretrained(folder / "scheduler")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(repository: Path) -> Marigold:
+    return load_marigold(repository, repository, dtype=torch.float32)
+
+
+def picture(seed: int, height: int = 40, width: int = 40) -> Image8:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
+
+
+def layer(color: int, box: tuple[int, int, int, int], size: tuple[int, int] = (40, 40)) -> Image8:
+    """A layer of one grey, opaque in a box."""
+    result = np.zeros((*size, 4), np.uint8)
+    x1, y1, x2, y2 = box
+    result[y1:y2, x1:x2] = (color, color, color, 255)
+    return result
+
+
+LAYERS = {
+    "front hair": layer(50, (4, 2, 36, 12)),
+    "face": layer(200, (8, 6, 30, 24)),
+    "topwear": layer(120, (4, 22, 36, 40)),
+    "tail": layer(0, (0, 0, 0, 0)),
+}
+
+
+class TestScheduler:
+    def test_published_schedule(self, repository: Path) -> None:
+        scheduler = load_scheduler(repository)
+        found = scheduler.alphas_cumprod[[0, 1, 249, 499, 749]].tolist()
+        expected = [0.99914998, 0.99823350, 0.65418869, 0.24235900, 0.03317146]
+        assert found == pytest.approx(expected, rel=1e-6)
+        assert scheduler.alphas_cumprod[999] == 0
+        assert scheduler.final_alpha_cumprod.item() == pytest.approx(0.99914998)
+        for steps, timesteps in {1: [999], 2: [999, 499], 4: [999, 749, 499, 249]}.items():
+            scheduler.set_timesteps(steps)
+            assert scheduler.timesteps.tolist() == timesteps
+
+    def test_timesteps_trail_whatever_the_file_says(self, tmp_path: Path) -> None:
+        ddim(timestep_spacing="leading", clip_sample=True).save_pretrained(tmp_path / "scheduler")
+        scheduler = load_scheduler(tmp_path)
+        scheduler.set_timesteps(4)
+        assert scheduler.timesteps.tolist() == [999, 749, 499, 249]
+        assert not scheduler.config["clip_sample"]
+
+    def test_a_schedule_without_first_step(self, tmp_path: Path) -> None:
+        ddim(prediction_type="epsilon").save_pretrained(tmp_path / "scheduler")
+        with pytest.raises(InputError, match="prediction_type can't be 'epsilon'"):
+            load_scheduler(tmp_path)
+
+    def test_a_broken_file(self, tmp_path: Path) -> None:
+        (tmp_path / "scheduler").mkdir()
+        (tmp_path / "scheduler/scheduler_config.json").write_text("{")
+        with pytest.raises(InputError, match="scheduler's config cannot be read"):
+            load_scheduler(tmp_path)
+
+
+class TestLoad:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+    def test_all_parts(self, repository: Path, dtype: torch.dtype) -> None:
+        models = load_marigold(repository / "unet", repository, dtype=dtype)
+        assert {models.unet.dtype, models.vae.dtype, models.prompt.dtype} == {dtype}
+        assert models.prompt.shape == (2, 32)
+        assert models.pixels_per_latent == 8
+        assert not any(p.requires_grad for p in models.unet.parameters())
+
+    @pytest.mark.parametrize(
+        ("config", "message"),
+        [
+            ({"in_channels": 8}, "in_channels is 8, .* has 12"),
+            ({"cross_attention_dim": 12}, "cross_attention_dim is 12, .* has 32"),
+            ({"addition_embed_type": "text_time"}, "addition_embed_type is 'text_time'"),
+        ],
+        ids=["2D or LayerDiff", "another text encoder", "SDXL"],
+    )
+    def test_a_unet_of_another_family(
+        self, repository: Path, tmp_path: Path, config: dict[str, Any], message: str
+    ) -> None:
+        depth_unet(**config).save_pretrained(tmp_path)
+        with pytest.raises(InputError, match=message):
+            load_marigold(tmp_path, repository)
+
+    @pytest.mark.parametrize("part", ["vae", "text_encoder", "tokenizer", "scheduler"])
+    def test_a_missing_part(self, repository: Path, tmp_path: Path, part: str) -> None:
+        shutil.copytree(repository, tmp_path / "base")
+        shutil.rmtree(tmp_path / "base" / part)
+        with pytest.raises(InputError, match=f"no subfolder '{part}'"):
+            load_marigold(repository, tmp_path / "base")
+
+
+class TestMergeFrames:
+    def test_v3_layers_become_v2_frames_in_their_order(self) -> None:
+        parts = {
+            "eyebrow": layer(1, (0, 0, 4, 4)),
+            "eyewhite": layer(2, (2, 2, 8, 8)),
+            "back hair": layer(3, (0, 0, 40, 40)),
+            "front hair": layer(4, (0, 0, 40, 10)),
+            "head": layer(5, (0, 0, 40, 40)),
+            "face": layer(6, (0, 0, 9, 9)),
+            "tail": layer(7, (0, 0, 0, 0)),
+        }
+        frames = merge_frames(parts, (40, 40))
+        assert list(frames) == ["hair", "face", "eyes"]
+        assert frames["hair"][[5, 20], 5].tolist() == [[4, 4, 4, 255], [3, 3, 3, 255]]
+        assert frames["eyes"][[3, 5], [3, 5], 0].tolist() == [1, 2]
+        assert (frames["face"] == parts["face"]).all()
+
+    def test_a_v2_layer_goes_before_v3_parts(self) -> None:
+        hair = layer(9, (0, 0, 5, 5))
+        frames = merge_frames({"hair": hair, "front hair": layer(4, (0, 0, 40, 10))}, (40, 40))
+        assert (frames["hair"] == hair).all()
+
+    def test_faint_pixels_are_cleared(self) -> None:
+        face = layer(9, (0, 0, 5, 5))
+        face[..., 3] = np.minimum(face[..., 3], 14)
+        assert merge_frames({"face": face}, (40, 40)) == {}
+        face[0, 0, 3] = 15
+        (frame,) = merge_frames({"face": face}, (40, 40)).values()
+        assert frame[..., 3].sum() == 15
+        assert face[0, 1, 3] == 14  # the caller's own layer stays as it was
+
+    def test_a_layer_of_another_size(self) -> None:
+        with pytest.raises(ValueError, match=r"shape \(40, 40, 4\), the page \(40, 30, 4\)"):
+            merge_frames(LAYERS, (40, 30))
+
+
+class TestFrameDepths:
+    def test_present_frames_get_a_depth(self, models: Marigold) -> None:
+        depths = frame_depths(models, picture(0), LAYERS, options=SMALL)
+        assert list(depths) == ["hair", "face", "topwear"]
+        for depth in depths.values():
+            assert depth.shape == (40, 40)
+            assert depth.dtype == np.float32
+            assert depth.min() >= 0 and depth.max() <= 1 and depth.std() > 0
+        assert frame_depths(models, picture(0), {"tail": LAYERS["tail"]}, options=SMALL) == {}
+
+    def test_the_same_input_gives_the_same_bytes(self, models: Marigold) -> None:
+        def bytes_of(page: int = 0, seed: int = 42, **options: Any) -> bytes:
+            given = DepthOptions(**({"resolution": 32, "steps": 2} | options))
+            depths = frame_depths(models, picture(page), LAYERS, seed, given)
+            return b"".join(depth.tobytes() for depth in depths.values())
+
+        first = bytes_of()
+        torch.manual_seed(99)  # no global random number has a part in it
+        np.random.seed(99)
+        assert bytes_of() == first
+        others = [bytes_of(seed=1), bytes_of(page=1), bytes_of(ensemble=3), bytes_of(steps=3)]
+        assert len({first, *others}) == 5
+
+    def test_the_page_counts_by_its_colour_where_a_layer_is(self, models: Marigold) -> None:
+        """Which is not to say that its other bytes have no part in the noise."""
+        seen = encoded(models, picture(0), LAYERS)
+        other = picture(0)
+        other[..., 3] = 7  # alpha
+        other[:2] = 9  # above all layers
+        assert torch.equal(seen[-2], encoded(models, other, LAYERS)[-2])
+        other[10, 10] = 255 - other[10, 10]
+        assert not torch.equal(seen[-2], encoded(models, other, LAYERS)[-2])
+
+    def test_absent_frames_are_encoded_once_and_not_decoded(self, models: Marigold) -> None:
+        assert len(encoded(models, picture(0), LAYERS)) == 3 + 1 + 1  # frames, page, nothing
+        sizes: list[int] = []
+        vae = spied(models.vae, "decode", lambda latents: sizes.append(len(latents)))
+        options = DepthOptions(resolution=32, steps=1, ensemble=2, vae_batch=2)
+        frame_depths(attrs.evolve(models, vae=vae), picture(0), LAYERS, options=options)
+        assert sizes == [2, 1] * 2
+
+    def test_chunks_of_the_vae_change_nothing_but_rounding(self, models: Marigold) -> None:
+        one, many = (
+            frame_depths(
+                models,
+                picture(0),
+                LAYERS,
+                options=DepthOptions(resolution=32, steps=2, vae_batch=batch),
+            )
+            for batch in (1, 9)
+        )
+        for tag, depth in one.items():
+            assert np.allclose(depth, many[tag], atol=1e-5)
+
+    def test_the_walk_is_ddims(self, models: Marigold) -> None:
+        """Each step by the formulas of DDIM and v-prediction, from the network's own answers."""
+        calls: list[tuple[Tensor, float, Tensor]] = []
+
+        class Noted:
+            device, dtype = torch.device("cpu"), torch.float32
+
+            def __call__(self, noisy: Tensor, timestep: float, text: Tensor, **_: Any) -> Any:
+                (velocity,) = models.unet(noisy, timestep, text, return_dict=False)
+                calls.append((noisy[0], timestep, velocity[0]))
+                return (velocity,)
+
+        unet: Any = Noted()
+        options = DepthOptions(resolution=32, steps=4)
+        frame_depths(attrs.evolve(models, unet=unet), picture(0), LAYERS, options=options)
+        cumulative = models.scheduler.alphas_cumprod
+        assert [timestep for _, timestep, _ in calls] == [999, 749, 499, 249]
+        assert all(noisy.shape == (20, 12, 4, 4) for noisy, _, _ in calls)
+        for (noisy, timestep, velocity), (following, after, _) in pairwise(calls):
+            assert torch.equal(noisy[:, :8], following[:, :8])
+            a, b = cumulative[int(timestep)], cumulative[int(after)]
+            latents, noise = (
+                a.sqrt() * noisy[:, 8:] - (1 - a).sqrt() * velocity,
+                a.sqrt() * velocity + (1 - a).sqrt() * noisy[:, 8:],
+            )
+            expected = b.sqrt() * latents + (1 - b).sqrt() * noise
+            assert torch.allclose(following[:, 8:], expected, atol=1e-5)
+        first = calls[0][0]
+        assert torch.equal(first[:, :4], first[-1:, :4].expand(20, -1, -1, -1))
+        assert torch.equal(first[-1, :4], first[-1, 4:8])  # the page is the last frame
+        assert len({row.numpy().tobytes() for row in first[:, 8:]}) == 20  # noise of its own
+
+    def test_half_precision(self, repository: Path) -> None:
+        half = load_marigold(repository, repository, dtype=torch.bfloat16)
+        depths = frame_depths(half, picture(0), LAYERS, options=SMALL)
+        assert {depth.dtype for depth in depths.values()} == {np.dtype(np.float32)}
+        assert all(np.isfinite(depth).all() for depth in depths.values())
+
+    def test_an_ensemble_spans_its_layers(self, models: Marigold) -> None:
+        options = DepthOptions(resolution=40, steps=1, ensemble=3)
+        depths = frame_depths(models, picture(0), LAYERS, options=options)
+        frames = merge_frames(LAYERS, (40, 40))
+        inside = np.concatenate([depths[tag][frames[tag][..., 3] > 0] for tag in depths])
+        assert (inside.min(), inside.max()) == (0, 1)
+
+    def test_a_resolution_that_does_not_fit(self, models: Marigold) -> None:
+        with pytest.raises(InputError, match=r"resolution=770 is no multiple of 8.*: take 768"):
+            frame_depths(models, picture(0), LAYERS, options=DepthOptions(resolution=770))
+
+
+class TestGeometry:
+    @pytest.mark.parametrize("size", [(64, 64), (96, 70), (53, 90)], ids=str)
+    @pytest.mark.parametrize("resolution", [None, 48, 96, 128], ids=str)
+    def test_depth_lies_where_its_layer_does(
+        self, size: tuple[int, int], resolution: int | None
+    ) -> None:
+        """A layer as bright as it is far: its depth must be its brightness, pixel by pixel."""
+        height, width = size
+        y, x = np.mgrid[:height, :width]
+        ramp = np.rint(40 + 120 * x / width + 60 * y / height).astype(np.uint8)
+        face = np.dstack([ramp, ramp, ramp, np.full_like(ramp, 255)])
+        options = DepthOptions(resolution=resolution, steps=2)
+        depths = frame_depths(echo(), picture(0, height, width), {"face": face}, options=options)
+        error = np.abs(depths["face"] - ramp / 255)[16:-16, 16:-16]
+        assert error.max() < 0.02
+
+
+def echo() -> Marigold:
+    """Doubles of the networks: the depth of a frame is its brightness."""
+    scheduler = ddim(set_alpha_to_one=True)
+
+    class Unet:
+        device, dtype = torch.device("cpu"), torch.float32
+
+        def __call__(self, noisy: Tensor, timestep: int, text: Tensor, **_: Any) -> Any:
+            a = scheduler.alphas_cumprod[timestep]
+            return ((a.sqrt() * noisy[:, :, 8:] - noisy[:, :, 4:8]) / (1 - a).sqrt(),)
+
+    class Vae:
+        dtype = torch.float32
+        config = {"scaling_factor": 1.0, "block_out_channels": (1,) * 4, "latent_channels": 4}  # noqa: RUF012
+
+        def encode(self, rgb: Tensor) -> Any:
+            latents = nn.functional.avg_pool2d(torch.cat([rgb, rgb[:, :1]], dim=1), 8)
+            return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: latents))
+
+        def decode(self, latents: Tensor, return_dict: bool) -> Any:
+            return (nn.functional.interpolate(latents[:, :3], scale_factor=8, mode="bilinear"),)
+
+    unet: Any = Unet()
+    vae: Any = Vae()
+    return Marigold(unet, vae, torch.zeros(2, 4), scheduler)
+
+
+def spied(vae: AutoencoderKL, method: str, note: Any) -> Any:
+    """The autoencoder, with `note` called on what a method is given."""
+
+    def noted(value: Tensor, **options: Any) -> Any:
+        note(value)
+        return getattr(vae, method)(value, **options)
+
+    parts = {"config": vae.config, "dtype": vae.dtype, "encode": vae.encode, "decode": vae.decode}
+    return SimpleNamespace(**(parts | {method: noted}))
+
+
+def encoded(models: Marigold, page: Image8, layers: dict[str, Image8]) -> Tensor:
+    """All pictures that the autoencoder sees, in their order: frames, the page, an empty one."""
+    seen: list[Tensor] = []
+    vae = spied(models.vae, "encode", seen.append)
+    options = DepthOptions(resolution=40, steps=1)
+    frame_depths(attrs.evolve(models, vae=vae), page, layers, options=options)
+    return torch.cat(seen)
