@@ -9,9 +9,9 @@ Cost: a 3D step about 1.6 times as much, at 19 frames a sample in place of 13 or
 from experiments.layerdiff3d_v3 import LayerDiff3DV3
 from seethrough.data.tags import TAGS_V2
 from seethrough.recipe import change, recipe
+from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.layer_data import BODY_SIZE_GROUP
 from seethrough.recipes.layerdiff import (
-    Inflate,
     LayerDiff2DData,
     LayerDiff2DTrain,
     LayerDiff3DData,

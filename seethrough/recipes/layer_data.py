@@ -1,12 +1,12 @@
-"""Samples of layered characters, as every stage of the LayerDiff family trains on them."""
+"""Samples of layered characters, as the stages train on them."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
 
 from seethrough.data.tags import TAGS_V2, TRAINING_TAGS
-from seethrough.recipe import Execution, Fraction, PositiveInt, Source, recipe
+from seethrough.recipe import REQUIRED, Execution, Fraction, PositiveInt, Source, recipe
 from seethrough.recipe.errors import nearest
-from seethrough.recipes.training import Data, Schedule
+from seethrough.recipes.training import Data, DeepSpeed, Hardware, Schedule
 
 HEAD_SIZE_GROUP = (*TRAINING_TAGS[:14], "neck", "neckwear")
 BODY_SIZE_GROUP = (
@@ -48,14 +48,39 @@ class CroppedData(PictureData):
     crop_to: Literal["layers", "character"] = "layers"
     """Cut pictures to a box of the layers in question, or of all the character's layers."""
 
-    page_alpha: Literal["full", "character"] = "full"
-    """Whether the page keeps its background, under an alpha of 1, or has the character's alpha.
-    Decomposition shows pages with their background."""
+
+@recipe
+class GroupData(CroppedData):
+    """All layers of a group of tags at a time, cropped to the group's common box."""
+
+    groups: tuple[tuple[str, ...], ...] = REQUIRED
+    """Tags of each group, in the order of its frames."""
+
+    crop_tags: tuple[tuple[str, ...], ...] = ()
+    """Tags of each group whose common box is the crop; where there are none, the group's own."""
+
+    crop_skip_tags: tuple[str, ...] = ()
+    """Tags of groups that have no say in their crop."""
+
+    ngroup_iters: PositiveInt = 1
+    """Samples in a row that take the same group."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        yield from unknown_tags("groups", *self.groups)
+        yield from unknown_tags("crop_tags", *self.crop_tags)
+        yield from unknown_tags("crop_skip_tags", self.crop_skip_tags)
+        if self.crop_tags and len(self.crop_tags) != len(self.groups):
+            yield "crop_tags", f"{len(self.crop_tags)} entries for {len(self.groups)} groups"
 
 
 @recipe
 class LayerData(CroppedData):
     """One layer at a time, with its page, cropped in one of several ways."""
+
+    page_alpha: Literal["full", "character"] = "full"
+    """Whether the page keeps its background, under an alpha of 1, or has the character's alpha.
+    Decomposition shows pages with their background."""
 
     size_groups: tuple[tuple[str, ...], ...] = (
         HEAD_SIZE_GROUP,
@@ -93,3 +118,16 @@ def check_validation(schedule: Schedule, data: PictureData) -> Iterator[tuple[st
         yield "schedule.validate_every", "needs held-out samples: give their list, data.validation"
     if schedule.validate_every is None and data.validation is not None:
         yield "data.validation", "nothing measures them: set schedule.validate_every"
+
+
+def check_groups(
+    data: GroupData, hardware: Hardware, deepspeed: DeepSpeed
+) -> Iterator[tuple[str, str]]:
+    """Whether every process calls the network equally often where its weights are spread."""
+    rows, micro_batch = data.ngroup_iters, hardware.micro_batch
+    if deepspeed.zero_stage == 3 and rows % micro_batch:
+        yield (
+            "data.ngroup_iters",
+            f"{rows} is no multiple of hardware.micro_batch={micro_batch}: under ZeRO-3 every "
+            "process must call the network equally often, so a micro-batch has one group",
+        )

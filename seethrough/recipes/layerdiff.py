@@ -23,12 +23,13 @@ from seethrough.recipe import (
     recipe,
 )
 from seethrough.recipes.environment import Environment
+from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.layer_data import (
-    CroppedData,
+    GroupData,
     LayerAlpha,
     LayerData,
+    check_groups,
     check_validation,
-    unknown_tags,
 )
 from seethrough.recipes.objective import Objective, Objective3D
 from seethrough.recipes.training import AdamW, AnyOptim, Device, Hardware, Schedule, TrainStage
@@ -132,37 +133,6 @@ class LayerDiff2DTrain(TrainStage):
 
 
 @recipe
-class Inflate(Stage):
-    """Makes the 3D UNet from the 2D one, accounts for every key, and proves them equal."""
-
-    implementation: ClassVar[str] = "seethrough.tasks.inflate:inflate_stage"
-    outputs: ClassVar[tuple[str, ...]] = ("unet",)
-
-    unet: Source = Output("train_2d", "unet")
-    """The 2D UNet; a 3D one is passed on with its weights as they are."""
-
-    tag_version: Literal["v2", "v3"] = "v3"
-    """The flow that the UNet decomposes by, which its config names: 'v3' has a pass over the body's
-    tags and one over the head's, 'v2' one pass over its 19 tags."""
-
-    group_embedding: bool = True
-    """Whether frames get learned offsets by group."""
-
-    group_sizes: tuple[PositiveInt, ...] = (len(BODY_GROUP), len(HEAD_GROUP))
-    """Frames of each group."""
-
-    seed: int = 0
-    """Seed of the new weights."""
-
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the weights on disk. The published conversion stores bfloat16."""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.tag_version == "v2" and self.group_embedding:
-            yield "group_embedding", "tag_version='v2' has one group and no embedding: set it false"
-
-
-@recipe
 class LayerDiff3DModel(Section):
     """The 3D UNet and the frozen networks around it."""
 
@@ -189,34 +159,20 @@ class LayerDiff3DModel(Section):
 
 
 @recipe
-class LayerDiff3DData(CroppedData):
-    """All layers of a group at a time, cropped to the group's common box."""
+class LayerDiff3DData(GroupData):
+    """All layers of a group at a time, and the page."""
 
     target_size: PositiveInt = 1280
 
+    page_alpha: Literal["full", "character"] = "full"
+    """Whether the page keeps its background, under an alpha of 1, or has the character's alpha.
+    Decomposition shows pages with their background."""
+
     groups: tuple[tuple[str, ...], ...] = (BODY_GROUP, HEAD_GROUP)
-    """Tags of each group, in the order of its frames."""
-
-    crop_tags: tuple[tuple[str, ...], ...] = ()
-    """Tags of each group whose common box is the crop; where there are none, the group's own."""
-
-    crop_skip_tags: tuple[str, ...] = ()
-    """Tags of groups that have no say in their crop."""
-
-    ngroup_iters: PositiveInt = 1
-    """Samples in a row that take the same group."""
 
     cache_latents: Execution[bool] = False
     """Keep the posterior of every picture on disk; pays when pictures repeat, so when random_pad
     is 0."""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        yield from super().check()
-        yield from unknown_tags("groups", *self.groups)
-        yield from unknown_tags("crop_tags", *self.crop_tags)
-        yield from unknown_tags("crop_skip_tags", self.crop_skip_tags)
-        if self.crop_tags and len(self.crop_tags) != len(self.groups):
-            yield "crop_tags", f"{len(self.crop_tags)} entries for {len(self.groups)} groups"
 
 
 @recipe
@@ -251,13 +207,7 @@ class LayerDiff3DTrain(TrainStage):
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
         yield from check_validation(self.schedule, self.data)
-        rows, micro_batch = self.data.ngroup_iters, self.hardware.micro_batch
-        if self.deepspeed.zero_stage == 3 and rows % micro_batch:
-            yield (
-                "data.ngroup_iters",
-                f"{rows} is no multiple of hardware.micro_batch={micro_batch}: under ZeRO-3 every "
-                "process must call the network equally often, so a micro-batch has one group",
-            )
+        yield from check_groups(self.data, self.hardware, self.deepspeed)
 
     @property
     def network(self) -> Source:

@@ -9,9 +9,9 @@ from typing import TypeVar
 from seethrough.recipe import Execution, Experiment, Output, Source, change, evolve, recipe
 from seethrough.recipes.characters import Characters
 from seethrough.recipes.environment import Environment
+from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.layerdiff import (
     Decompose,
-    Inflate,
     LayerDiff2DChain,
     LayerDiff2DTrain,
     LayerDiff3DChain,

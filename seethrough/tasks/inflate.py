@@ -3,7 +3,7 @@
 import torch
 
 from seethrough.models.inflate import inflate
-from seethrough.recipes.layerdiff import Inflate
+from seethrough.recipes.inflate import Inflate
 from seethrough.tasks.task import StageContext, StageResult
 
 

@@ -18,7 +18,7 @@ from seethrough.recipe import (
 from seethrough.recipes.training import TrainStage
 from tests.recipes.rules import EXPERIMENTS, V3
 
-NAMES = sorted(path.stem for path in EXPERIMENTS.glob("*.py"))
+NAMES = sorted(path.stem for path in EXPERIMENTS.glob("layerdiff*.py"))
 STAND_INS = ["characters", "vae", "base"]
 
 RULE = (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seethrough.recipe import Local
-from seethrough.recipes.layerdiff import Inflate
+from seethrough.recipes.inflate import Inflate
 from seethrough.tasks.inflate import inflate_stage
 from seethrough.tasks.layerdiff2d import LayerDiff2D
 from tests.tasks.small import Small, context, stage_2d, write_small

@@ -19,7 +19,8 @@ from seethrough.inference.composite import drawing_order
 from seethrough.models import TransparentVAE, UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, read_config, read_state_dict
 from seethrough.recipe import Experiment, Local, draft, evolve, recipe
-from seethrough.recipes.layerdiff import Decompose, Inflate, LayerDiff3DTrain, Sampler
+from seethrough.recipes.inflate import Inflate
+from seethrough.recipes.layerdiff import Decompose, LayerDiff3DTrain, Sampler
 from seethrough.recipes.training import AdamW
 from seethrough.tasks.decompose import decompose_stage
 from seethrough.tasks.groupwise import GroupwiseUNet

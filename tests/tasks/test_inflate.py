@@ -10,7 +10,7 @@ from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, read_config, read_state_dict
 from seethrough.recipe import Local, evolve
-from seethrough.recipes.layerdiff import Inflate
+from seethrough.recipes.inflate import Inflate
 from seethrough.tasks.inflate import inflate_stage
 from tests.tasks.small import context
 

@@ -17,7 +17,7 @@ from seethrough.models.checkpoints import load_model
 from seethrough.models.text_table import encode_captions
 from seethrough.models.unet import extend_input_channels
 from seethrough.recipe import Local, evolve
-from seethrough.recipes.layerdiff import Inflate
+from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.objective import Objective3D
 from seethrough.tasks.inflate import inflate_stage
 from seethrough.tasks.layerdiff3d import LayerDiff3D

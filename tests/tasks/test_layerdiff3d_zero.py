@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from seethrough.recipe import Local
-from seethrough.recipes.layerdiff import Inflate
+from seethrough.recipes.inflate import Inflate
 from seethrough.tasks.inflate import inflate_stage
 from tests.engine.conftest import ENVIRONMENT, ROOT, command
 from tests.tasks.small import SIDE, Small, context
