@@ -38,9 +38,6 @@ EYE_STACK = (("irides", "eyewhite"), ("eyelash", "irides"))
 STEP = 1e-3
 """How far apart, in depth, the rules set two parts, as published."""
 
-COVERED_THRESHOLD = 15
-"""A pixel of a hair or eye layer covers those behind it where its alpha is above this."""
-
 
 @attrs.frozen(eq=False, kw_only=True)
 class Part(Placed):
@@ -72,7 +69,7 @@ def layer_depths(layers: Mapping[str, Image8], depths: Mapping[str, Plane]) -> d
         for tag in reversed(tags):
             if tag not in layers or tag in depths:
                 continue
-            solid = layers[tag][..., 3] > COVERED_THRESHOLD
+            solid = layers[tag][..., 3] > ALPHA_THRESHOLD
             shown = solid & ~covered
             depth = np.where(solid, depths[frame], np.float32(1))
             if (solid & covered).any():

@@ -1,3 +1,4 @@
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -117,6 +118,16 @@ def test_near_and_far_are_told_apart_by_depth():
     assert (feathered > 0).all() and (feathered < 128).all()
     assert near.box == (20, 20, 71, 120)
     assert far.box == (20, 20, 120, 120)
+
+
+def test_an_outline_whose_depth_fades_is_no_far_half():
+    """The depth of a part's outermost pixels is often that of what is behind it."""
+    sharp = two_levels()
+    depth = sharp.depth.copy()
+    depth[:3], depth[-3:], depth[:, :3], depth[:, -3:] = 1, 1, 1, 1
+    far, near = split_depth([attrs.evolve(sharp, depth=depth)])
+    assert near.box == (20, 20, 71, 120)
+    assert (near.depth_median, far.depth_median) == pytest.approx((0.2, 0.7))
 
 
 def test_the_far_half_goes_on_behind_the_near_one_in_its_own_colour():
