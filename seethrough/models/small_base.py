@@ -1,7 +1,7 @@
-"""A small base checkpoint in the hub's layout, for rehearsals: SDXL's parts and shapes, narrower.
+"""Small base checkpoints in the hub's layout, for rehearsals: SDXL's and Marigold's, narrower.
 
-Its text encoders and its UNet are random by seed, its VAE is given. Whatever reads a base from
-the hub reads this one.
+Their text encoders and their UNet are random by seed, their VAE is given. Whatever reads a base
+from the hub reads these.
 """
 
 import json
@@ -16,6 +16,7 @@ import diffusers
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
@@ -71,9 +72,8 @@ def save_small_base(
     Raises:
         InputError: when `vae` is not the folder of an AutoencoderKL.
     """
-    directory, vae = Path(directory), Path(vae)
-    load_model(AutoencoderKL, vae)  # a broken VAE must not spread
-    shutil.copytree(vae, directory / "vae", dirs_exist_ok=True)
+    directory = Path(directory)
+    _copy_vae(Path(vae), directory)
     tokenizer = caption_tokenizer(captions, text_length)
     attention_blocks = len(block_out_channels) - 1
     unet_config: dict[str, Any] = {
@@ -114,6 +114,83 @@ def save_small_base(
         steps_offset=1,
     ).save_pretrained(directory / "scheduler")
     (directory / "model_index.json").write_text(json.dumps(_model_index(), indent=2))
+
+
+def save_small_marigold(
+    directory: str | Path,
+    *,
+    vae: str | Path,
+    seed: int = 0,
+    block_out_channels: Sequence[int] = (32, 64, 64),
+    layers_per_block: int = 1,
+    attention_heads: Sequence[int] = (1, 2, 2),
+    norm_num_groups: int = 8,
+    sample_size: int = 8,
+    text_width: int = 32,
+    text_layers: int = 1,
+) -> None:
+    """Write a small SD2-shaped base as Marigold's: its scheduler ends in pure noise.
+
+    Args:
+        directory: the folder to write.
+        vae: folder of an AutoencoderKL, which is copied; its config's scaling factor is kept.
+        seed: of all random weights. The same arguments give the same bytes.
+        block_out_channels: widths of the UNet; the last block has no attention, as in SD2.
+        layers_per_block: residual blocks per UNet block.
+        attention_heads: attention heads, one number a UNet block.
+        norm_num_groups: groups of the UNet's normalisations.
+        sample_size: latent side that the UNet's config announces.
+        text_width: width of the text encoder, and of cross-attention.
+        text_layers: layers of the text encoder.
+
+    Raises:
+        InputError: when `vae` is not the folder of an AutoencoderKL.
+    """
+    directory = Path(directory)
+    latents = _copy_vae(Path(vae), directory)
+    # No caption is ever encoded but the empty one.
+    tokenizer = caption_tokenizer([], 77)
+    attention_blocks = len(block_out_channels) - 1
+    unet_config: dict[str, Any] = {
+        "sample_size": sample_size,
+        "in_channels": 2 * latents,
+        "out_channels": latents,
+        "down_block_types": ["CrossAttnDownBlock2D"] * attention_blocks + ["DownBlock2D"],
+        "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * attention_blocks,
+        "block_out_channels": list(block_out_channels),
+        "layers_per_block": layers_per_block,
+        "attention_head_dim": list(attention_heads),
+        "norm_num_groups": norm_num_groups,
+        "use_linear_projection": True,
+        "cross_attention_dim": text_width,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokenizer.save_pretrained(directory / "tokenizer")
+        encoder = _text_encoder(CLIPTextModel, tokenizer, text_width, text_layers, 77)
+        encoder.save_pretrained(directory / "text_encoder")
+        unet: Any = UNet2DConditionModel.from_config(unet_config)
+    unet.save_pretrained(directory / "unet")
+    DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        rescale_betas_zero_snr=True,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    ).save_pretrained(directory / "scheduler")
+    (directory / "model_index.json").write_text(json.dumps(_marigold_index(), indent=2))
+
+
+def _copy_vae(vae: Path, directory: Path) -> int:
+    """Put an autoencoder into a base; returns the channels of its latents."""
+    model = load_model(AutoencoderKL, vae)  # a broken VAE must not spread
+    shutil.copytree(vae, directory / "vae", dirs_exist_ok=True)
+    return int(model.config["latent_channels"])
 
 
 def caption_tokenizer(captions: Sequence[str], length: int) -> CLIPTokenizer:
@@ -201,6 +278,23 @@ def _model_index() -> dict[str, Any]:
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+
+
+def _marigold_index() -> dict[str, Any]:
+    return {
+        "_class_name": "MarigoldDepthPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "default_denoising_steps": 4,
+        "default_processing_resolution": 768,
+        "prediction_type": "depth",
+        "scale_invariant": True,
+        "shift_invariant": True,
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }

@@ -1,5 +1,6 @@
-"""A small pretrained base, for rehearsals."""
+"""Small pretrained bases, for rehearsals."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from seethrough.recipe import Output, PositiveInt, Source, Stage, recipe
@@ -38,3 +39,36 @@ class SmallBase(Stage):
 
     seed: int = 3
     """Seed of all weights that are not given."""
+
+
+@recipe
+class SmallMarigold(Stage):
+    """Makes a base like Marigold's in the hub's layout: seeded weights around a given VAE."""
+
+    implementation: ClassVar[str] = "seethrough.tasks.small_base:small_marigold_stage"
+    outputs: ClassVar[tuple[str, ...]] = ("base",)
+
+    vae: Source = Output("vae", "vae")
+    """The autoencoder to put in."""
+
+    channels: tuple[PositiveInt, ...] = (64, 64, 64)
+    """Channels of the UNet's levels; the last has no attention, as in SD2."""
+
+    layers: PositiveInt = 1
+    """Residual blocks a level."""
+
+    heads: tuple[PositiveInt, ...] = (1, 2, 2)
+    """Attention heads by level."""
+
+    norm_groups: PositiveInt = 16
+    """Groups of the UNet's normalisation."""
+
+    text_width: PositiveInt = 32
+    """Width of the text encoder."""
+
+    seed: int = 3
+    """Seed of all weights that are not given."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if len(self.heads) != len(self.channels):
+            yield "heads", f"{len(self.heads)} numbers for {len(self.channels)} levels"

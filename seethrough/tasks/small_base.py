@@ -1,8 +1,8 @@
-"""The stage that makes a small base in the hub's layout."""
+"""The stages that make small bases in the hub's layout."""
 
 from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
-from seethrough.models.small_base import save_small_base
-from seethrough.recipes.small_base import SmallBase
+from seethrough.models.small_base import save_small_base, save_small_marigold
+from seethrough.recipes.small_base import SmallBase, SmallMarigold
 from seethrough.tasks.task import StageContext, StageResult
 
 
@@ -23,4 +23,21 @@ def small_base_stage(stage: SmallBase, context: StageContext) -> StageResult:
         text_length=stage.text_length,
     )
     context.report(f"{context.name}: stands in for a pretrained base: {folder}")
+    return StageResult({"base": folder})
+
+
+def small_marigold_stage(stage: SmallMarigold, context: StageContext) -> StageResult:
+    """Write tokenizer, text encoder, scheduler, UNet and autoencoder."""
+    folder = context.directory / "base"
+    save_small_marigold(
+        folder,
+        vae=context.path(stage.vae),
+        seed=stage.seed,
+        block_out_channels=stage.channels,
+        layers_per_block=stage.layers,
+        attention_heads=stage.heads,
+        norm_num_groups=stage.norm_groups,
+        text_width=stage.text_width,
+    )
+    context.report(f"{context.name}: stands in for Marigold: {folder}")
     return StageResult({"base": folder})

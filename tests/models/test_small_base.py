@@ -1,4 +1,4 @@
-"""The small base: complete in the hub's layout, and the same bytes each time."""
+"""The small bases: complete in the hub's layout, and the same bytes each time."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.marigold.pipeline_marigold_depth import MarigoldDepthPipeline
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
     StableDiffusionXLPipeline,
 )
@@ -18,7 +19,12 @@ from hypothesis import strategies as st
 
 from seethrough.errors import InputError
 from seethrough.models.checkpoints import load_model, open_base
-from seethrough.models.small_base import caption_tokenizer, save_small_base
+from seethrough.models.empty_prompt import encode_empty_prompt
+from seethrough.models.small_base import (
+    caption_tokenizer,
+    save_small_base,
+    save_small_marigold,
+)
 from seethrough.models.text_table import encode_captions
 
 CAPTIONS = ["front hair", "back hair", "head", "headwear", "legwear,footwear", "hair", ""]
@@ -78,6 +84,30 @@ def test_loads_as_a_hub_base(tmp_path: Path, vae: Path) -> None:
     expected = (1000, "scaled_linear", 0.00085, 0.012, "epsilon")
     names = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "prediction_type")
     assert tuple(scheduler[name] for name in names) == expected
+
+
+def test_a_marigold_base_loads_as_the_published_pipeline(tmp_path: Path, vae: Path) -> None:
+    """It predicts a depth, on the same empty prompt, from a scheduler that ends in pure noise."""
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        save_small_marigold(tmp_path / name, vae=vae, seed=seed)
+    a, b, c = (digests(tmp_path / name) for name in "abc")
+    assert a == b
+    assert {key for key in a if a[key] != c[key]} == {
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+    }
+    pipeline: Any = MarigoldDepthPipeline.from_pretrained(tmp_path / "a", local_files_only=True)
+    assert pipeline.unet.config.in_channels == 8
+    config = pipeline.scheduler.config
+    assert (config.prediction_type, config.timestep_spacing) == ("v_prediction", "trailing")
+    assert pipeline.scheduler.alphas_cumprod[-1] == 0
+    pipeline.set_progress_bar_config(disable=True)
+    page = torch.rand(1, 3, 8, 8)
+    depth = pipeline(page, num_inference_steps=1, processing_resolution=0, output_type="pt")
+    assert depth.prediction.shape == (1, 1, 8, 8) and depth.prediction.isfinite().all()
+    prompt = encode_empty_prompt(tmp_path / "a")
+    torch.testing.assert_close(prompt, pipeline.empty_text_embedding[0])
+    assert prompt.std() == pytest.approx(1, abs=0.3)
 
 
 def test_captions_are_told_apart(tmp_path: Path, vae: Path) -> None:
