@@ -113,7 +113,7 @@ def decompose_pages(
     models: LayerDiff, pages: Sequence[Image8], seeds: Sequence[int], options: DecomposeOptions
 ) -> list[Decomposition]:
     """Decompose pages, `options.page_batch` at a time; each as `decompose_page` would."""
-    _check_resolution(models, options)
+    check_resolution(models, options)
     groups = models.flow.groups
     result: list[Decomposition] = []
     for start in range(0, len(pages), options.page_batch):
@@ -333,7 +333,8 @@ def _with_alpha(page: Image8) -> Image8:
     return np.concatenate([page, np.full_like(page[..., :1], 255)], axis=-1)
 
 
-def _check_resolution(models: LayerDiff, options: DecomposeOptions) -> None:
+def check_resolution(models: LayerDiff, options: DecomposeOptions) -> None:
+    """Raise InputError when the networks can't work at the options' resolution."""
     scale = models.trans_vae.latent_scale
     if options.resolution < scale or options.resolution % scale:
         raise InputError(

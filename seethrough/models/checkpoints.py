@@ -163,12 +163,20 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     Raises:
         InputError: when it is absent or not a JSON object.
     """
-    file = Path(folder) / "config.json"
+    return read_json(Path(folder) / "config.json")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A config in JSON.
+
+    Raises:
+        InputError: when it is absent or not a JSON object.
+    """
     try:
         config = json.loads(file.read_text())
     except FileNotFoundError:
         raise InputError(
-            f"{file}: not found; a model's folder holds config.json beside its weights"
+            f"{file}: not found; a model's folder holds {file.name} beside its weights"
         ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{file}: not valid JSON ({error})") from error

@@ -1,0 +1,1 @@
+"""One illustration in, a layered PSD in drawing order out: `python -m seethrough.decompose`."""

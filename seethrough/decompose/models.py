@@ -1,0 +1,239 @@
+"""Which models decompose: found from the command line, then loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from seethrough.decompose.settings import Command
+from seethrough.engine.hub import download
+from seethrough.engine.sources import HashCache, snapshot_commit
+from seethrough.engine.trained import Trained, stage_config, trained_unets
+from seethrough.errors import InputError
+from seethrough.inference.decompose import DecomposeOptions, LayerDiff
+from seethrough.inference.marigold import DepthOptions, Marigold, load_marigold
+from seethrough.inference.sampling import Solver
+from seethrough.models.checkpoints import read_config, read_json, unet_folder
+from seethrough.recipe import Hub, Local
+from seethrough.tasks.decompose import load_layerdiff
+
+DECOMPOSE_STAGE = "decompose"
+"""The stage of a run whose options count for the run's model."""
+
+
+@attrs.frozen(kw_only=True)
+class ModelFiles:
+    """Where a model lies on this machine."""
+
+    unet: Path
+    """A 3D UNet, or a folder with the subfolder `unet`."""
+    base: Path
+    """A folder with the autoencoder and text encoders."""
+    transparent_vae: Path | None = None
+    """A model of layers has one, one of depth has none."""
+    identity: str
+    """What results depend on: a commit of a repository, or hashes."""
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """The models of a command line, and how to use them."""
+
+    layers: ModelFiles
+    depth: ModelFiles | None
+    options: DecomposeOptions
+    depth_options: DepthOptions
+    device: torch.device
+    dtype: torch.dtype
+
+    def account(self) -> Iterator[str]:
+        """Lines that say what decomposes, and on what."""
+        options = self.options
+        precision = str(self.dtype).removeprefix("torch.")
+        yield (
+            f"layers: {self.layers.unet}, {options.resolution} px, {options.steps} steps; "
+            f"{precision} on {self.device.type}"
+        )
+        if self.depth is None:
+            yield "depth: no model, so parts lie in a fixed drawing order; --depth gives one"
+        else:
+            side = self.depth_options.resolution
+            yield f"depth: {self.depth.unet}, {side} px, {self.depth_options.steps} steps"
+
+    def load_layers(self) -> LayerDiff:
+        """The networks that predict layers, in main memory; the text encoders are gone.
+
+        Raises:
+            InputError: when a part is missing, broken or of another family.
+        """
+        files = self.layers
+        _check_not_quantized(files.unet)
+        cpu = torch.device("cpu")
+        transparent_vae = files.transparent_vae or files.base
+        return load_layerdiff(
+            files.unet, files.base, transparent_vae, cpu, self.dtype, cache_folder() / "text"
+        )
+
+    def load_depth(self) -> Marigold | None:
+        """The networks that predict depth, in main memory; None when none are chosen.
+
+        Raises:
+            InputError: as `load_layers`.
+        """
+        if self.depth is None:
+            return None
+        _check_not_quantized(self.depth.unet)
+        return load_marigold(self.depth.unet, self.depth.base, "cpu", self.dtype)
+
+
+def choose(command: Command) -> Choice:
+    """Find the models; what the hub has is downloaded, or found in its cache.
+
+    Raises:
+        InputError: when one is not there, or no flag gives a model of layers.
+    """
+    settings = command.settings
+    trained = {} if command.run is None else _by_family(command.run)
+    hashes = HashCache(cache_folder())
+    layers = _given(settings.layers, "--layers", hashes)
+    depth = _given(settings.depth, "--depth", hashes)
+    options, depth_options = DecomposeOptions(), DepthOptions()
+    if layers is not None:
+        options = attrs.evolve(options, solver=_solver(layers.base))
+    else:
+        if "layers" not in trained:
+            raise InputError(
+                f"{command.run}: no finished stage trained a model of layers: give --layers too"
+            )
+        layers = _of_run(trained["layers"])
+        options = _run_options(trained["layers"])
+    if depth is None and "depth" in trained:
+        depth = _of_run(trained["depth"])
+        side = trained["depth"].config("data.target_size")
+        depth_options = DepthOptions(resolution=int(side) if side else depth_options.resolution)
+    device = _device(settings.device)
+    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
+    return Choice(
+        layers=layers,
+        depth=depth,
+        options=attrs.evolve(
+            options,
+            resolution=settings.resolution or options.resolution,
+            steps=settings.steps or options.steps,
+        ),
+        depth_options=attrs.evolve(
+            depth_options,
+            resolution=settings.depth_resolution or depth_options.resolution,
+            ensemble=settings.depth_ensemble,
+        ),
+        device=device,
+        dtype=torch.bfloat16 if bf16 else torch.float32,
+    )
+
+
+def cache_folder() -> Path:
+    """Where text embeddings and hashes of local models are kept from one process to the next.
+
+    Raises:
+        InputError: when it can't be made.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seethrough"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: can't be made ({error.strerror}): set XDG_CACHE_HOME to a folder of yours"
+        ) from error
+    return folder
+
+
+def move(models: Any, device: torch.device) -> None:
+    """Move the networks that `models` has as fields to a device."""
+    for value in attrs.asdict(models, recurse=False).values():
+        if isinstance(value, nn.Module):
+            value.to(device)
+
+
+def _given(source: Hub | Local | None, flag: str, hashes: HashCache) -> ModelFiles | None:
+    """The model that a flag names; one folder holds all its parts."""
+    if source is None:
+        return None
+    if isinstance(source, Hub):
+        folder = download(source, flag)
+        identity = f"{source.repo}@{snapshot_commit(folder) or source.revision}"
+    else:
+        folder = Path(source.path)
+        if not folder.is_dir():
+            raise InputError(f"{flag}: {folder}: no such folder")
+        identity = f"sha256:{hashes.sha256(folder)}"
+    return ModelFiles(unet=folder, base=folder, transparent_vae=folder, identity=identity)
+
+
+def _by_family(run: Path) -> dict[str, Trained]:
+    return {"layers" if one.is_layerdiff else "depth": one for one in trained_unets(run)}
+
+
+def _of_run(trained: Trained) -> ModelFiles:
+    inputs = trained.record.inputs
+    fields = ["model.base", *(["model.transparent_vae"] if trained.is_layerdiff else [])]
+    identities = [trained.record.artifacts["unet"].sha256]
+    identities += [inputs[field].content or inputs[field].identity for field in fields]
+    paths = [trained.input(field) for field in fields]
+    return ModelFiles(
+        unet=trained.unet,
+        base=paths[0],
+        transparent_vae=paths[1] if len(paths) > 1 else None,
+        identity=" ".join(identities),
+    )
+
+
+def _run_options(trained: Trained) -> DecomposeOptions:
+    """As the run's own decomposition, or, if it has none, at the size of the training."""
+    values: Mapping[str, str] = stage_config(trained.run, DECOMPOSE_STAGE)
+    prediction = trained.config("objective.prediction_type") or "epsilon"
+    if "resolution" not in values:
+        side = trained.config("data.target_size")
+        return DecomposeOptions(
+            resolution=int(side) if side else DecomposeOptions().resolution,
+            solver=Solver(prediction_type=prediction),
+            shared_init_noise=False,
+        )
+    return DecomposeOptions(
+        resolution=int(values["resolution"]),
+        steps=int(values["sampler.steps"]),
+        solver=Solver(prediction_type=prediction),
+        shared_init_noise=values["sampler.shared_noise"] == "true",
+        crop_to="character" if values["crop_to"] == "character" else "page",
+        head_pass="body" if values["head_pass"] == "body" else "crop",
+        decode_passes=8 if values["averaged_decode"] == "true" else 1,
+    )
+
+
+def _solver(repository: Path) -> Solver:
+    """What the UNet predicts, where a repository says so; the published ones don't: noise."""
+    file = repository / "scheduler" / "scheduler_config.json"
+    if not file.is_file():
+        return Solver()
+    return Solver(prediction_type=read_json(file).get("prediction_type", "epsilon"))
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("--device=cuda: PyTorch finds no CUDA device: take --device=auto or cpu")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _check_not_quantized(unet: Path) -> None:
+    folder = unet_folder(unet)
+    if "quantization_config" in read_config(folder):
+        raise InputError(
+            f"{folder}/config.json: 4-bit weights are not read here: take the repository without"
+            " _nf4, with --precision=bf16"
+        )

@@ -1,0 +1,114 @@
+"""The files of one decomposed image, and the record that says they are whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from seethrough.engine.files import sync_file, write_json
+from seethrough.errors import InputError
+from seethrough.inference.composite import Plane, drawing_order
+from seethrough.inference.decomposition import Decomposition
+from seethrough.inference.parts import Part, cut_parts, layer_depths, order_parts
+from seethrough.inference.psd import write_layer_pngs, write_parts, write_psd
+from seethrough.inference.split import split_depth, split_sides
+from seethrough.inference.viewer import write_page
+
+RECORD = "record.json"
+LAYERS = "layers"
+"""Folder of the PNGs."""
+
+_PARTIAL = ".partial"
+
+
+def is_done(folder: Path, inputs: Mapping[str, Any]) -> bool:
+    """Whether the folder holds all results of these inputs."""
+    record = _read_record(folder)
+    return (
+        record is not None
+        and record["inputs"] == inputs
+        and all((folder / name).is_file() for name in record["outputs"])
+    )
+
+
+def assemble(result: Decomposition, depths: Mapping[str, Plane] | None, split: bool) -> list[Part]:
+    """Parts from back to front: by their depth, or without depths in the fixed drawing order.
+
+    Raises:
+        InputError: when no layer has more than specks.
+    """
+    layers = {tag: result.layers[tag] for tag in drawing_order(result.layers)}
+    page = result.page
+    if depths is None:
+        flat = np.ones(page.shape[:2], np.float32)
+        parts = cut_parts(layers, dict.fromkeys(layers, flat), page)
+    else:
+        parts = cut_parts(layers, layer_depths(layers, depths), page)
+    if not parts:
+        raise InputError("no layer found: the model sees no character in it")
+    if split:
+        parts = split_depth(split_sides(parts))
+    return parts if depths is None else order_parts(parts)
+
+
+def write_results(
+    folder: Path,
+    name: str,
+    result: Decomposition,
+    parts: Sequence[Part],
+    inputs: Mapping[str, Any],
+    *,
+    with_depth: bool,
+    pngs: bool,
+) -> Path:
+    """Write all files of an image into its folder; returns the PSD's path.
+
+    They are whole before the first takes the place of an earlier one, and the record comes last:
+    a process killed at any moment leaves results that count, or none that do.
+
+    Raises:
+        InputError, OSError: when a file can't be written.
+    """
+    partial = folder / _PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    height, width = result.page.shape[:2]
+    if with_depth:
+        write_parts(partial, name, parts, (height, width))
+    else:
+        write_psd(partial / f"{name}.psd", parts, (height, width))
+    write_page(partial, name, result.page, parts)
+    if pngs:
+        write_layer_pngs(partial / LAYERS, result.layers)
+    written = sorted(path for path in partial.rglob("*") if path.is_file())
+    outputs = [path.relative_to(partial).as_posix() for path in written]
+    for path in written:
+        sync_file(path)
+    earlier = _read_record(folder)
+    for output in outputs:
+        target = folder / output
+        target.parent.mkdir(exist_ok=True)
+        os.replace(partial / output, target)
+    for output in set(earlier["outputs"] if earlier else ()) - set(outputs):
+        (folder / output).unlink(missing_ok=True)
+    shutil.rmtree(partial)
+    write_json(folder / RECORD, {"inputs": inputs, "outputs": outputs, "note": result.note})
+    return folder / f"{name}.psd"
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of an earlier result; None if there is none that can be read."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        names = [PurePosixPath(name) for name in record["outputs"]]
+        # They are deleted when they are replaced: none outside of the folder.
+        known = not any(name.is_absolute() or ".." in name.parts for name in names)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if known and "inputs" in record else None

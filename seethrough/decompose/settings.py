@@ -1,0 +1,151 @@
+"""What the flags of `python -m seethrough.decompose` say. Imports no torch."""
+
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from seethrough.arguments import take_apart
+from seethrough.recipe import (
+    Execution,
+    Hub,
+    Local,
+    NonNegativeInt,
+    PositiveInt,
+    RecipeError,
+    Section,
+    recipe,
+    show_value,
+)
+from seethrough.recipe.base import facts, values
+from seethrough.recipe.errors import nearest
+from seethrough.recipe.kinds import describe
+from seethrough.recipe.overrides import override
+
+PROGRAM = "python -m seethrough.decompose"
+
+LAYER_MODELS = {
+    "hub:layerdifforg/seethroughv0.0.2_layerdiff3d": "LayerDiff V3: 23 tags, the head enlarged",
+    "hub:layerdifforg/seethroughv0.0.1_layerdiff3d": "LayerDiff V2: the paper's 19 tags",
+}
+"""The published models of layers, as `--layers` takes them."""
+
+DEPTH_MODELS = {
+    "hub:24yearsold/seethroughv0.0.1_marigold": "Marigold 3D, for either version's layers",
+}
+"""The published models of depth, as `--depth` takes them."""
+
+OPTIONS = {
+    "from": ("FOLDER", "a run of ours, such as runs/layerdiff3d_v3: the models that it trained"),
+    "out": ("FOLDER", "where to put the results, a folder an image; default: decomposed"),
+}
+"""Flags that name folders: what each takes, and what it means."""
+
+
+@recipe
+class Settings(Section):
+    """How to decompose."""
+
+    layers: Hub | Local | None = None
+    """The model that predicts layers: a LayerDiff 3D repository, or a folder laid out as one."""
+
+    depth: Hub | Local | None = None
+    """The model that predicts their depth: a Marigold 3D repository, or a folder laid out as one;
+    without one the layers lie in a fixed drawing order."""
+
+    seed: NonNegativeInt = 42
+    """With an image's bytes it fixes every random number: the same seed, the same files."""
+
+    resolution: PositiveInt | None = None
+    """Side of the square canvas in px; none takes the model's: 1280, or what a run says."""
+
+    steps: PositiveInt | None = None
+    """Denoising steps of the layers; none takes 30, or what a run says."""
+
+    depth_resolution: PositiveInt | None = None
+    """Side of the square that the model of depth sees, in px; none takes the model's: 768, or what
+    a run says."""
+
+    depth_ensemble: PositiveInt = 1
+    """Runs of the model of depth from different noise, whose median counts."""
+
+    split: bool = False
+    """Split pairs (eyes, ears, hands) into left and right, and hair in one layer by depth."""
+
+    pngs: bool = False
+    """Write each layer as a PNG too."""
+
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Type of the networks; auto takes bf16 on a GPU and fp32 on a CPU."""
+
+    device: Execution[Literal["auto", "cpu", "cuda"]] = "auto"
+    """Where to compute; auto takes CUDA when there is a GPU."""
+
+
+@attrs.frozen
+class Command:
+    """A command line taken apart."""
+
+    images: tuple[str, ...]
+    settings: Settings
+    run: Path | None
+    """What `--from` names."""
+    out: Path
+
+
+def parse(arguments: list[str]) -> Command:
+    """Take a command line apart.
+
+    Raises:
+        RecipeError: for an unknown or repeated flag, a value of another kind, and when nothing
+            says which images or which model.
+    """
+    fields = facts(Settings).fields
+    switches = [name for name, field in fields.items() if field.kind is bool]
+    words, flags = take_apart(arguments, "seethrough.decompose", switches)
+    for name in flags:
+        if name not in fields and name not in OPTIONS:
+            raise RecipeError(f"--{name}: no such flag; {nearest(name, [*fields, *OPTIONS])}")
+    settings, _ = override(
+        Settings(), [(name, text) for name, text in flags.items() if name in fields]
+    )
+    if not words:
+        raise RecipeError(f"no image given: {PROGRAM} IMAGE... [--flags]; --help lists the flags")
+    run = Path(flags["from"]) if "from" in flags else None
+    if settings.layers is None and run is None:
+        raise RecipeError(f"no model of layers given; choose one:\n{_choices()}")
+    return Command(words, settings, run, Path(flags.get("out", "decomposed")))
+
+
+def _choices() -> str:
+    lines = [f"  --layers={name}\n      {doc}" for name, doc in LAYER_MODELS.items()]
+    lines += ["  --layers=file:FOLDER\n      a folder laid out as these repositories are"]
+    lines += [f"  --from={OPTIONS['from'][0]}\n      {OPTIONS['from'][1]}"]
+    lines += ["and, for the drawing order, beside --layers:"]
+    lines += [f"  --depth={name}\n      {doc}" for name, doc in DEPTH_MODELS.items()]
+    return "\n".join(lines)
+
+
+def help_text() -> str:
+    """What `--help` prints: every flag, what it accepts, its default, and what it means."""
+    lines = [
+        f"{PROGRAM} IMAGE... [--flags]",
+        "",
+        "Takes illustrations apart into layered PSDs in drawing order. IMAGE is a picture of any",
+        "size and kind, a folder of pictures, or a list of them (.txt, .json). What is done is",
+        "skipped: after an interruption the same command goes on.",
+        "",
+        "Exit code: 0, 1 when an image failed, 2 when nothing could begin.",
+        "",
+        "flags",
+    ]
+    for name, (kind, doc) in OPTIONS.items():
+        lines += [f"  --{name}={kind}", f"      {doc}"]
+    defaults = values(facts(Settings).default)
+    for name, field in facts(Settings).fields.items():
+        if field.kind is bool:
+            lines.append(f"  --{name}")
+        else:
+            lines.append(f"  --{name}={show_value(defaults[name])}  ({describe(field.kind)})")
+        lines.append(f"      {field.doc}")
+    return "\n".join([*lines, "", "models", _choices()])

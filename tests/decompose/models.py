@@ -1,0 +1,36 @@
+"""Small models on disk, laid out as the published repositories are."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+
+from seethrough.models import TransparentVAE, UNetFrameConditionModel
+from seethrough.models.checkpoints import load_model
+from tests.inference.small import small_unet
+from tests.tasks.small import Small
+
+RESOLUTION = 32
+
+
+def write_layer_model(folder: Path, small: Small, **config: Any) -> Path:
+    """A LayerDiff repository: V3's two passes, unless `config` of the UNet says otherwise."""
+    shutil.copytree(small.base, folder)
+    shutil.rmtree(folder / "unet")
+    v3 = {"group_embedding": True, "group_embedding_num": (13, 11), "tag_version": "v3"}
+    text = {"cross_attention_dim": 20, "projection_class_embeddings_input_dim": 32}
+    save(small_unet(**text, **(config or v3)), folder / "unet", seed=1)
+    vae = load_model(TransparentVAE, small.transparent_vae)
+    vae.save_pretrained(folder / "trans_vae")
+    return folder
+
+
+def save(model: UNetFrameConditionModel | ModelMixin, folder: Path, seed: int) -> None:
+    """Save a network with weights by seed, none of them zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.copy_(torch.randn(value.shape, generator=generator) * 0.05)
+    model.save_pretrained(folder)
