@@ -9,8 +9,8 @@ const plane = $("#plane");
 const plates = $$(".layer");  // Back to front; everywhere below, a layer is its index here.
 const rows = $$("#rows li").reverse();
 const names = plates.map((plate) => $("img", plate).alt);
-const pageWidth = Number(plane.dataset.width);
-const pageHeight = Number(plane.dataset.height);
+const pageWidth = plane.offsetWidth;
+const pageHeight = plane.offsetHeight;
 
 const MAX_TILT = 75;  // Degrees; layers are never seen from behind or from the edge.
 const APART = 1.1;  // Depth of the whole stack at 100 % explosion, in longer sides of the page.
@@ -20,22 +20,20 @@ const FLAT = { explode: 0, wipe: 0, yaw: 0, pitch: 0, tilted: false, zoom: 1, pa
 
 const state = { ...FLAT, hidden: new Set(), solo: null, current: plates.length - 1 };
 
-/* Geometry. The plane is scaled, turned about y, then about x, and seen from `distance`. */
+/* Geometry. The page is `scale` times as large on the screen, and `width` x `height` there. It is
+   turned about y, then about x, and seen from `distance`. */
 
-let size = { width: 0, height: 0, distance: 1 };
+let size = { scale: 1, width: 0, height: 0, distance: 1 };
 
 function layOut() {
   const box = stage.getBoundingClientRect();
   const fit = FILLED * Math.min(box.width / pageWidth, box.height / pageHeight);
-  const scale = Math.min(fit, MAX_ENLARGED);
-  const width = Math.max(1, Math.round(pageWidth * scale));
-  const height = Math.max(1, Math.round(pageHeight * scale));
-  size = { width, height, distance: 2.4 * Math.max(width, height) };
-  plane.style.width = `${width}px`;
-  plane.style.height = `${height}px`;
-  plane.style.left = `${Math.round((box.width - width) / 2)}px`;
-  plane.style.top = `${Math.round((box.height - height) / 2)}px`;
-  plane.classList.toggle("coarse", scale * devicePixelRatio > 2);
+  const width = Math.max(1, Math.round(pageWidth * Math.min(fit, MAX_ENLARGED)));
+  const scale = width / pageWidth;
+  const height = pageHeight * scale;
+  size = { scale, width, height, distance: 2.4 * Math.max(width, height) };
+  plane.style.left = `${Math.round((box.width - pageWidth) / 2)}px`;
+  plane.style.top = `${Math.round((box.height - pageHeight) / 2)}px`;
   render();
 }
 
@@ -105,8 +103,8 @@ function layerAt(event) {
     const image = $("img", plate);
     const { left, top } = image.parentElement.style;
     context.clearRect(0, 0, 1, 1);
-    const column = Math.floor(x * pageWidth - Math.round((parseFloat(left) / 100) * pageWidth));
-    const row = Math.floor(y * pageHeight - Math.round((parseFloat(top) / 100) * pageHeight));
+    const column = Math.floor(x * pageWidth) - parseInt(left);
+    const row = Math.floor(y * pageHeight) - parseInt(top);
     context.drawImage(image, -column, -row);
     return context.getImageData(0, 0, 1, 1).data[3] > 25;
   });
@@ -118,22 +116,24 @@ const isShown = (layer) =>
   state.solo === null ? !state.hidden.has(layer) : state.solo === layer;
 
 function render() {
-  const scale = fitScale();
+  const scale = fitScale() * size.scale;
   const { yaw, pitch, zoom, panX, panY, wipe, explode } = state;
   const flat = !yaw && !pitch && !explode;
-  const moved = zoom === 1 && !panX && !panY ? "" : `translate(${panX}px, ${panY}px) scale(${zoom}) `;
-  const turned = flat ? "" : `perspective(${size.distance}px) scale3d(${scale}, ${scale}, ${scale}) rotateX(${pitch}deg) rotateY(${yaw}deg)`;
-  plane.style.transform = moved + turned || "none";
+  const moved = zoom !== 1 || panX || panY;
+  const turned = flat ? "" : `perspective(${size.distance}px) rotateX(${pitch}deg) rotateY(${yaw}deg) `;
+  plane.style.transform = `translate(${panX}px, ${panY}px) scale(${zoom}) ${turned}scale3d(${scale}, ${scale}, ${scale})`;
+  plane.style.setProperty("--scale", size.scale * zoom);
+  plane.classList.toggle("coarse", size.scale * zoom * devicePixelRatio > 2);
   plane.classList.toggle("apart", !flat);
   plane.classList.toggle("wiped", wipe > 0);
   plane.style.setProperty("--wipe", `${100 * wipe}%`);
-  $(".ground").style.setProperty("--z", `${depthOf(-1)}px`);
-  $(".original").style.setProperty("--z", `${depthOf(plates.length - 1)}px`);
+  $(".ground").style.setProperty("--z", `${depthOf(-1) / size.scale}px`);
+  $(".original").style.setProperty("--z", `${depthOf(plates.length - 1) / size.scale}px`);
 
   plates.forEach((plate, layer) => {
     const row = rows[layer];
     const current = layer === state.current;
-    plate.style.setProperty("--z", `${depthOf(layer)}px`);
+    plate.style.setProperty("--z", `${depthOf(layer) / size.scale}px`);
     for (const element of [plate, row]) {
       element.classList.toggle("off", !isShown(layer));
       element.classList.toggle("current", current);
@@ -275,6 +275,7 @@ function drawThumbnail(layer) {
   const scale = Math.min(canvas.width / image.naturalWidth, canvas.height / image.naturalHeight, MAX_ENLARGED);
   const [width, height] = [image.naturalWidth * scale, image.naturalHeight * scale];
   context.imageSmoothingQuality = "high";
+  context.imageSmoothingEnabled = scale < 2;
   context.drawImage(image, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
 }
 

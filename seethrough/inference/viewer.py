@@ -33,14 +33,13 @@ _COLOR_STOPS = 17
 
 @attrs.frozen(kw_only=True)
 class _Layer:
-    """A part as the template draws it. Pictures are data URIs, places shares of the page."""
+    """A part as the template draws it. Pictures are data URIs, places pixels of the page."""
 
     name: str
-    tag: str
-    left: float
-    top: float
-    width: float
-    height: float
+    left: int
+    top: int
+    width: int
+    height: int
     picture: str
     depth: str
     """Grey, 255 far; empty when the page shows no depth."""
@@ -68,7 +67,7 @@ def write_page(folder: Path, name: str, page_rgba: Image8, parts: Sequence[Part]
         width=width,
         height=height,
         page=_data_uri(page_rgba),
-        layers=[_layer(part, width, height, with_depth) for part in parts],
+        layers=[_layer(part, with_depth) for part in parts],
         with_depth=with_depth,
         colors=_depth_colors(),
         style=Markup(_source(_STYLE)),
@@ -100,15 +99,14 @@ def _check(page: Image8, parts: Sequence[Part]) -> None:
             )
 
 
-def _layer(part: Part, width: int, height: int, with_depth: bool) -> _Layer:
+def _layer(part: Part, with_depth: bool) -> _Layer:
     left, top, right, bottom = part.box
     return _Layer(
         name=part.name,
-        tag=part.tag,
-        left=left / width,
-        top=top / height,
-        width=(right - left) / width,
-        height=(bottom - top) / height,
+        left=left,
+        top=top,
+        width=right - left,
+        height=bottom - top,
         picture=_data_uri(part.rgba),
         depth=_data_uri(np.rint(part.depth * 255).astype(np.uint8)) if with_depth else "",
         depth_median=part.depth_median,
@@ -124,7 +122,7 @@ def _depth_colors() -> list[tuple[int, int, int]]:
 
 def _data_uri(picture: Image8) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "WEBP", lossless=True, method=4)
+    Image.fromarray(picture).save(buffer, "WEBP", lossless=True)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
