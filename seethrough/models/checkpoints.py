@@ -24,6 +24,9 @@ WEIGHT_NAMES = ("diffusion_pytorch_model", "model")
 RENAMED_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """diffusers' former names of an attention layer's parts, still found in VAE checkpoints."""
 
+PACKED = ".weight.quant_state."
+"""What the key of a weight of 4 bits has after its layer's name."""
+
 Model = TypeVar("Model", bound=ModelMixin)
 
 
@@ -211,13 +214,21 @@ def load_model(
     Args:
         model_class: its class.
         folder: `config.json` and weights, whole or sharded.
-        dtype: what to cast the weights to; None keeps the file's.
+        dtype: what to cast the weights to; None keeps the file's, and weights of 4 bits stay so.
 
     Raises:
         InputError: when files are missing or damaged, or the weights do not fit the config.
     """
-    model = empty_model(model_class, read_config(folder), folder)
-    load_into(model, cast(read_state_dict(folder), dtype), folder)
+    config = read_config(folder)
+    config.pop("quantization_config", None)  # which weights are packed, they tell themselves
+    model = empty_model(model_class, config, folder)
+    state = read_state_dict(folder)
+    if any(PACKED in key for key in state):
+        from seethrough.models.quantized import load_packed  # bitsandbytes takes long to import
+
+        load_packed(model, state, dtype, folder)
+    else:
+        load_into(model, cast(state, dtype), folder)
     return model.eval()
 
 

@@ -1,0 +1,90 @@
+"""Linear layers of 4 bits, as published repositories store them: by bitsandbytes, NF4 or FP4.
+
+A packed weight `x.weight` has its scales beside it, as `x.weight.absmax`, `x.weight.quant_map` and
+others. It stays packed in memory, on any device, and is unpacked while its layer computes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from bitsandbytes.nn.modules import Linear4bit, Params4bit
+from torch import Tensor, nn
+
+from seethrough.errors import InputError
+from seethrough.models.checkpoints import PACKED, cast, load_into
+
+
+def load_packed(
+    model: nn.Module, state: dict[str, Tensor], dtype: torch.dtype | None, source: str | Path
+) -> None:
+    """Load a state dict with packed weights into a model on the meta device.
+
+    The layers that have them become bitsandbytes' and compute in the type of their input.
+
+    Args:
+        model: as its config makes it, with plain linear layers.
+        state: all tensors of the checkpoint.
+        dtype: what to cast the weights to that are not packed; None keeps each one's own.
+        source: the file or folder that error messages name.
+
+    Raises:
+        InputError: as `load_into`, or when a packed weight is damaged or is no linear layer's.
+    """
+    layers = {key.partition(PACKED)[0] for key in state if PACKED in key}
+    packed: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    rest: dict[str, Tensor] = {}
+    for key, value in state.items():
+        layer, found, scale = key.partition(".weight")
+        if found and layer in layers:
+            packed[layer][f"weight{scale}"] = value
+        else:
+            rest[key] = value
+    _make_room(model, packed, source)
+    load_into(model, cast(rest, dtype), source)
+    for layer, tensors in packed.items():
+        _fill(model, layer, tensors, source)
+
+
+def _make_room(model: nn.Module, layers: Iterable[str], source: str | Path) -> None:
+    """Put layers without a weight in the place of those that have a packed one."""
+    for name in layers:
+        try:
+            layer = model.get_submodule(name)
+        except AttributeError:
+            layer = None
+        if not isinstance(layer, nn.Linear):
+            raise InputError(
+                f"{source}: {name + '.weight'!r} is packed to 4 bits, but this "
+                f"{type(model).__name__} has no linear layer there; the checkpoint was made with "
+                "another config or is of another model"
+            )
+        biased = layer.bias is not None
+        room = Linear4bit(layer.in_features, layer.out_features, biased, device="meta")
+        room.register_parameter("weight", None)
+        model.set_submodule(name, room)
+
+
+def _fill(model: nn.Module, name: str, tensors: dict[str, Tensor], source: str | Path) -> None:
+    room = model.get_submodule(name)
+    scales = dict(tensors)
+    try:
+        data = scales.pop("weight")
+        weight = Params4bit.from_prequantized(data, scales, device="cpu", module=room)  # pyright: ignore[reportArgumentType]
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{source}: {name + '.weight'!r} is packed to 4 bits and can't be unpacked "
+            f"({error!r}); fetch the checkpoint again"
+        ) from error
+    state: Any = weight.quant_state
+    found, needed = tuple(state.shape), (room.out_features, room.in_features)
+    if found != needed:
+        raise InputError(
+            f"{source}: {name + '.weight'!r} has shape {found}, but this {type(model).__name__} "
+            f"needs {needed}; the checkpoint was made with another config"
+        )
+    room.weight = weight
