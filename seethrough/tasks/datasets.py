@@ -4,12 +4,14 @@ from typing import Any, TypeVar
 
 from torch.utils.data import Dataset
 
+from seethrough.data.depth import DepthDataset2D, DepthDataset3D
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.replacement import load
 from seethrough.recipe import evolve
-from seethrough.recipes.layer_data import CroppedData, LayerData, PictureData
+from seethrough.recipes.layer_data import CroppedData, GroupData, LayerData, PictureData
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff3DData
+from seethrough.recipes.marigold import Marigold2DData, Marigold3DData
 from seethrough.recipes.training import Data
 from seethrough.tasks.task import Batch, StageContext
 
@@ -44,13 +46,24 @@ def tag_dataset(data: LayerDiff2DData, context: StageContext) -> LayerDiff2DData
 
 def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDataset:
     """All layers of a group at a time."""
-    return LayerDiff3DDataset(
-        **_crop_options(data, context),
-        groups=data.groups,
-        crop_tags=data.crop_tags,
-        crop_skip_tags=data.crop_skip_tags,
-        global_batch=data.global_batch,
-        ngroup_iters=data.ngroup_iters,
+    return LayerDiff3DDataset(**_group_options(data, context), page_alpha=data.page_alpha)
+
+
+def page_depth_dataset(data: Marigold2DData, context: StageContext) -> DepthDataset2D:
+    """A page at a time, and its depth."""
+    return DepthDataset2D(
+        **_picture_options(data, context),
+        **_change_options(data),
+        flip_horizontal=data.flip_horizontal,
+        flip_vertical=data.flip_vertical,
+        crop_to=data.crop_to,
+    )
+
+
+def frame_depth_dataset(data: Marigold3DData, context: StageContext) -> DepthDataset3D:
+    """All layers of a group at a time, the page, and their depths."""
+    return DepthDataset3D(
+        **_group_options(data, context), **_change_options(data), page_frame=data.page_frame
     )
 
 
@@ -62,6 +75,7 @@ def readable(dataset: Dataset[Batch], draw: Draw, data: Data) -> Batch:
 def _layer_options(data: LayerData, context: StageContext) -> dict[str, Any]:
     return {
         **_crop_options(data, context),
+        "page_alpha": data.page_alpha,
         "target_size_groups": data.size_groups,
         "own_box": data.own_box,
         "tag_list": data.tags,
@@ -69,14 +83,38 @@ def _layer_options(data: LayerData, context: StageContext) -> dict[str, Any]:
     }
 
 
+def _group_options(data: GroupData, context: StageContext) -> dict[str, Any]:
+    return {
+        **_crop_options(data, context),
+        "groups": data.groups,
+        "crop_tags": data.crop_tags,
+        "crop_skip_tags": data.crop_skip_tags,
+        "global_batch": data.global_batch,
+        "ngroup_iters": data.ngroup_iters,
+    }
+
+
 def _crop_options(data: CroppedData, context: StageContext) -> dict[str, Any]:
+    return {
+        **_picture_options(data, context),
+        "random_pad_prob": data.random_pad,
+        "crop_to": data.crop_to,
+    }
+
+
+def _picture_options(data: PictureData, context: StageContext) -> dict[str, Any]:
     return {
         "sources": [(context.path(source), rate) for source, rate in data.sources],
         "data_roots": context.data_roots,
         "target_size": data.target_size,
         "random_flip": data.random_flip,
-        "random_pad_prob": data.random_pad,
-        "crop_to": data.crop_to,
         "layer_alpha": data.layer_alpha,
-        "page_alpha": data.page_alpha,
+    }
+
+
+def _change_options(data: Marigold2DData | Marigold3DData) -> dict[str, Any]:
+    return {
+        "random_crop": data.random_crop,
+        "random_crop_ratio": data.random_crop_ratio,
+        "random_hsv": data.random_hsv,
     }

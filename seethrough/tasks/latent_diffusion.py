@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from seethrough.data.draws import Draw
 from seethrough.recipes.layer_data import PictureData
@@ -79,7 +80,7 @@ class LatentDiffusionTask(Task[TrainStageT], Generic[TrainStageT]):
         """
         if self.held_out is None:
             return {}
-        items = PictureItems(self.held_out, self.store)
+        items = self.items(self.held_out)
         parts: list[Parts] = []
         for place, timestep in enumerate(self.diffusion.even_timesteps(VALIDATION_PLACES)):
             at = torch.tensor([timestep], device=self.context.device)
@@ -96,8 +97,12 @@ class LatentDiffusionTask(Task[TrainStageT], Generic[TrainStageT]):
         # Nothing counts where absent frames weigh nothing and there are no others.
         return {"loss": sum(sums) / sum(counts), **means} if means else {}
 
-    def dataset(self) -> PictureItems:
-        return PictureItems(self.layers, self.store)
+    def items(self, dataset: Any) -> Any:
+        """What `loss` takes, of one of the family's datasets."""
+        return PictureItems(dataset, self.store)
+
+    def dataset(self) -> Dataset[Batch]:
+        return self.items(self.layers)
 
     def sample_name(self, row: int) -> str:
         return str(self.layers.page_path(row))

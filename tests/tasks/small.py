@@ -1,4 +1,4 @@
-"""Small networks and samples of every kind that LayerDiff's tasks start from, on disk."""
+"""Small networks and samples of every kind that the tasks start from, on disk."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +11,16 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from seethrough.data.draws import Draw
 from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.models import TransparentVAE
-from seethrough.models.small_base import save_small_base
+from seethrough.models.small_base import save_small_base, save_small_marigold
 from seethrough.recipe import Local, Output, Source, Stage, evolve, flatten
-from seethrough.recipes.layer_data import CroppedData
+from seethrough.recipes.layer_data import PictureData
 from seethrough.recipes.layerdiff import (
     LayerDiff2DTrain,
     LayerDiff3DTrain,
 )
+from seethrough.recipes.marigold import Marigold2DTrain, Marigold3DTrain
 from seethrough.recipes.objective import Objective, Objective3D
+from seethrough.tasks.datasets import AUGMENTATIONS
 from seethrough.tasks.task import Batch, StageContext, Task
 from tests.samples import write_list, write_sample
 
@@ -26,7 +28,7 @@ SIDE = 32
 SCALING = 0.4
 
 TaskT = TypeVar("TaskT", bound=Task[Any])
-DataT = TypeVar("DataT", bound=CroppedData)
+DataT = TypeVar("DataT", bound=PictureData)
 
 
 @attrs.frozen
@@ -34,6 +36,8 @@ class Small:
     """Folders and files."""
 
     base: Path
+    marigold: Path
+    """A base like Marigold's, with the same autoencoder."""
     transparent_vae: Path
     samples: Path
     """Sample list: `body` has layers of the body group alone, `head` of the head group too."""
@@ -75,24 +79,34 @@ def write_small(folder: Path) -> Small:
         text_length=6,
         addition_time_embed_dim=4,
     )
+    save_small_marigold(
+        folder / "marigold",
+        vae=folder / "vae",
+        block_out_channels=(8, 16, 16),
+        norm_num_groups=4,
+        text_width=12,
+    )
     pages = [
         write_sample(folder, "body", tags=("back hair", "topwear", "legwear"), seed=1),
         write_sample(folder, "head", tags=("topwear", "head", "face", "mouth"), seed=2),
     ]
     return Small(
-        folder / "base", folder / "transparent_vae", write_list(folder / "list.txt", pages)
+        base=folder / "base",
+        marigold=folder / "marigold",
+        transparent_vae=folder / "transparent_vae",
+        samples=write_list(folder / "list.txt", pages),
     )
 
 
 def small_data(data: DataT, small: Small) -> DataT:
     """The samples, at a size to match; nothing random but the choice of tag."""
+    off = {name: 0.0 for name in AUGMENTATIONS if hasattr(data, name)}
     return evolve(
         data,
         sources=((small.source("samples"), 1),),
         target_size=SIDE,
-        random_flip=0.0,
-        random_pad=0.0,
         layer_alpha="straight",
+        **off,
     )
 
 
@@ -125,6 +139,26 @@ def stage_3d(small: Small, unet: Path, objective: Objective3D | None = None) -> 
         ),
         data=small_data(default.data, small),
         objective=objective or Objective3D(offset_probability=0.0, posterior="mean"),
+    )
+
+
+def stage_depth_2d(small: Small) -> Marigold2DTrain:
+    """2D training of depth on all that is small."""
+    default = Marigold2DTrain()
+    return evolve(
+        default,
+        model=evolve(default.model, base=small.source("marigold")),
+        data=small_data(default.data, small),
+    )
+
+
+def stage_depth_3d(small: Small, unet: Path) -> Marigold3DTrain:
+    """3D training of depth likewise, from a 3D UNet."""
+    default = Marigold3DTrain()
+    return evolve(
+        default,
+        model=evolve(default.model, unet=Local(str(unet)), base=small.source("marigold")),
+        data=small_data(default.data, small),
     )
 
 

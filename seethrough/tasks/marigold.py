@@ -1,0 +1,268 @@
+"""Marigold: the depth of a page (2D), or of all its layers in one scale (3D), by diffusion."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from seethrough.data.depth import DepthDataset2D, DepthDataset3D, latent_mask
+from seethrough.data.draws import Draw
+from seethrough.data.items import PAGE
+from seethrough.errors import InputError
+from seethrough.models import UNetFrameConditionModel
+from seethrough.models.checkpoints import open_base, read_config, unet_folder
+from seethrough.models.empty_prompt import encode_empty_prompt
+from seethrough.models.unet import load_unet
+from seethrough.recipes.marigold import (
+    Marigold2DData,
+    Marigold2DTrain,
+    Marigold3DData,
+    Marigold3DTrain,
+)
+from seethrough.tasks.datasets import frame_depth_dataset, page_depth_dataset
+from seethrough.tasks.diffusion import Diffusion
+from seethrough.tasks.groupwise import GroupwiseTask, GroupwiseUNet, Noised
+from seethrough.tasks.latent_diffusion import LatentDiffusionTask
+from seethrough.tasks.latents import PictureEncoder, load_vae, network_input, weights_hash
+from seethrough.tasks.noise import depth_noise
+from seethrough.tasks.task import Batch, Loss, StageContext, Task
+
+MarigoldStageT = TypeVar("MarigoldStageT", Marigold2DTrain, Marigold3DTrain)
+
+
+class DepthEncoder(PictureEncoder):
+    """Encodes pictures, their transparent parts filled, and depths, as grey pictures.
+
+    Latents are the mean of the posterior, unscaled: of a picture and its depth alike.
+    """
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        super().__init__(vae)
+        self._empty: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def posterior(self, picture: Tensor) -> Tensor:
+        """The mean, (1, C, h, w) float32, of (4, T, T) uint8 ARGB, straight alpha, not filled."""
+        with torch.autocast(picture.device.type, enabled=False):
+            return self._mean(2 * network_input(picture[None])[:, 1:] - 1)
+
+    def depth(self, depth: Tensor) -> Tensor:
+        """The mean, (1, C, h, w) float32, of a depth (1, T, T) in [-1, 1]."""
+        with torch.autocast(depth.device.type, enabled=False):
+            return self._mean(depth.expand(3, -1, -1)[None])
+
+    def empty(self, size: int) -> tuple[Tensor, Tensor]:
+        """Those of an absent layer of `size` px, black, and of its depth, all far; made once."""
+        if size not in self._empty:
+            device = self.vae.device
+            nothing = torch.zeros(4, size, size, dtype=torch.uint8, device=device)
+            far = torch.ones(1, size, size, device=device)
+            self._empty[size] = self.posterior(nothing), self.depth(far)
+        return self._empty[size]
+
+    def fingerprint(self) -> str:
+        return weights_hash("mean", (self.vae.encoder, self.vae.quant_conv))
+
+    @torch.no_grad()
+    def _mean(self, rgb: Tensor) -> Tensor:
+        posterior: Any = self.vae.encode(rgb, return_dict=False)[0]
+        return posterior.mean
+
+
+class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT]):
+    """Frozen autoencoder and the empty prompt around a UNet that denoises depth latents."""
+
+    encoder: DepthEncoder
+
+    def __init__(self, stage: MarigoldStageT, context: StageContext) -> None:
+        base = context.path(stage.model.base)
+        scheduler = open_base(base).require("scheduler")
+        super().__init__(
+            stage,
+            context,
+            data=stage.data,
+            cache_latents=False,
+            diffusion=Diffusion(stage.objective, scheduler),
+            encoder=DepthEncoder(load_vae(base)),
+        )
+        self.prompt = encode_empty_prompt(base, context.device)
+
+    @cached_property
+    def latent_channels(self) -> int:
+        """Channels of the latents of a picture or a depth."""
+        return int(self.encoder.vae.config["latent_channels"])
+
+    def noise(self, draws: Sequence[Draw], shape: Sequence[int], timesteps: Tensor) -> Tensor:
+        """Noise for depth latents (B, *shape) at the samples' timesteps, float32."""
+        return depth_noise(draws, shape, self.stage.objective, timesteps, self.diffusion.count)
+
+    def check_fit(
+        self, folder: Path, config: Mapping[str, Any], in_channels: Sequence[int]
+    ) -> None:
+        """Raise InputError where a UNet's config doesn't fit what it is to see and to tell."""
+        for key, allowed in (
+            ("in_channels", in_channels),
+            ("out_channels", [self.latent_channels]),
+            ("cross_attention_dim", [self.prompt.shape[-1]]),
+            ("addition_embed_type", [None]),
+        ):
+            if config.get(key) not in allowed:
+                raise InputError(
+                    f"{folder}: this UNet has {key}={config.get(key)!r}, but depth on this base "
+                    f"needs {' or '.join(map(str, allowed))}: give one of Marigold, and the base "
+                    "it belongs to"
+                )
+
+    def text(self, rows: int) -> Tensor:
+        """The empty prompt for `rows` pictures, (rows, 2, width)."""
+        return self.prompt.expand(rows, -1, -1)
+
+
+class PageItems(Dataset[Batch]):
+    """Items of pages, with the cells of the latents whose depth counts.
+
+    An item is the dataset's, with `cells`, (h, w) bool: those wholly inside the mask; and their
+    number, `count`.
+    """
+
+    def __init__(self, dataset: DepthDataset2D, factor: int) -> None:
+        self.dataset = dataset
+        self.factor = factor
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        item = self.dataset[draw]
+        cells = latent_mask(item.pop("mask")[None], self.factor)[0, 0]
+        return {**item, "cells": cells, "count": int(cells.sum())}
+
+
+class Marigold2D(MarigoldTask[Marigold2DTrain]):
+    """The UNet on the latents of a page, beside the noisy latents of its depth.
+
+    The loss is a mean over the cells whose depth counts, of the whole global batch: one without
+    any has a loss of 0.
+    """
+
+    def make_dataset(self, data: Marigold2DData) -> DepthDataset2D:
+        return page_depth_dataset(data, self.context)
+
+    def items(self, dataset: DepthDataset2D) -> PageItems:
+        return PageItems(dataset, 2 ** (len(self.encoder.vae.config["block_out_channels"]) - 1))
+
+    def collate(self, items: list[Batch]) -> Batch:
+        return Task.collate(self, items)
+
+    def build(self) -> nn.Module:
+        model = self.stage.model
+        if model.unet is not None:
+            folder = unet_folder(self.context.path(model.unet))
+        else:
+            folder = open_base(self.context.path(model.base)).require("unet")
+        self.check_fit(folder, read_config(folder), [2 * self.latent_channels])
+        return load_unet(UNet2DConditionModel, folder, dtype=torch.float32)
+
+    def weight(self, batch: Batch) -> float:
+        return sum(batch["count"])
+
+    def loss_at(self, model: nn.Module, batch: Batch, timesteps: Tensor) -> Loss:
+        draws: list[Draw] = batch["draw"]
+        scale = self.encoder.scale
+        page = scale * torch.cat([self.encoder.posterior(picture) for picture in batch["page"]])
+        latents = scale * torch.cat([self.encoder.depth(depth) for depth in batch["depth"]])
+        noise = self.noise(draws, latents.shape[1:], timesteps)
+        noisy = self.diffusion.add_noise(latents, noise, timesteps)
+        prediction = model(
+            torch.cat([page, noisy], dim=1), timesteps, self.text(len(draws)), return_dict=False
+        )[0]
+        errors = self.diffusion.squared_errors(prediction, latents, noise, timesteps).mean(1)
+        cells: Tensor = batch["cells"]
+        weights = self.diffusion.weights(timesteps)
+        return self.summed(
+            (errors * cells).sum((1, 2)) * weights, cells.sum((1, 2)).float(), timesteps
+        )
+
+
+class FrameItems(Dataset[Batch]):
+    """Items of all layers of a group: pictures and depths by name, absent layers left out.
+
+    An item is what `DepthItem.describe` tells, with `pictures` {name: (4, T, T) uint8 ARGB} and
+    `depths` {name: (1, T, T) float32 in [-1, 1]}. The page is encoded once, although it is a
+    condition and a frame.
+    """
+
+    def __init__(self, dataset: DepthDataset3D) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        item = self.dataset.item(draw)
+        return {
+            **item.describe(),
+            "pictures": {name: item.picture(name) for name in item.names},
+            "depths": {name: item.depth(name) for name in item.frames if name is not None},
+        }
+
+
+class Marigold3D(GroupwiseTask[Marigold3DTrain], MarigoldTask[Marigold3DTrain]):
+    """The UNet across frames on the latents of a page and its layers, beside their noisy depths."""
+
+    def __init__(self, stage: Marigold3DTrain, context: StageContext) -> None:
+        super().__init__(stage, context)
+        self.groups = len(stage.data.groups)
+        self.ngroup_iters = stage.data.ngroup_iters
+        self.absent_weight = stage.objective.absent_weight
+
+    def make_dataset(self, data: Marigold3DData) -> DepthDataset3D:
+        return frame_depth_dataset(data, self.context)
+
+    def items(self, dataset: DepthDataset3D) -> FrameItems:
+        return FrameItems(dataset)
+
+    def build(self) -> GroupwiseUNet:
+        folder = unet_folder(self.context.path(self.stage.model.unet))
+        channels = self.latent_channels
+        # A conversion has no channels for the page yet.
+        self.check_fit(folder, read_config(folder), [2 * channels, 3 * channels])
+        unet = load_unet(
+            UNetFrameConditionModel,
+            folder,
+            in_channels=3 * channels,
+            in_front=True,
+            dtype=torch.float32,
+        )
+        return GroupwiseUNet(unet, folder)
+
+    def latents(self, item: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Scaled latents of an item: frames and depths (F, C, h, w) each, and page (1, C, h, w)."""
+        encoder = self.encoder
+        absent, far = encoder.empty(self.stage.data.target_size)
+        pictures = {name: encoder.posterior(argb) for name, argb in item["pictures"].items()}
+        depths = {name: encoder.depth(depth) for name, depth in item["depths"].items()}
+        frames = torch.cat([pictures.get(name, absent) for name in item["frames"]])
+        truth = torch.cat([depths.get(name, far) for name in item["frames"]])
+        return encoder.scale * frames, encoder.scale * truth, encoder.scale * pictures[PAGE]
+
+    def noised(self, items: list[Batch], timesteps: Tensor) -> Noised:
+        encoded = [self.latents(item) for item in items]
+        frames, latents, page = (torch.stack(parts) for parts in zip(*encoded, strict=True))
+        noise = self.noise([item["draw"] for item in items], latents.shape[1:], timesteps)
+        noisy = self.diffusion.add_noise(latents, noise, timesteps)
+        weights = self.frame_weights(items)
+        return Noised(
+            arguments={
+                "sample": torch.cat([page.expand_as(frames), frames, noisy], dim=2),
+                "timestep": timesteps,
+                "encoder_hidden_states": self.text(weights.numel()),
+            },
+            truth=(latents, noise, timesteps),
+            weights=weights.to(latents.device, non_blocking=True),
+        )
