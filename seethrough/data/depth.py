@@ -154,15 +154,14 @@ class DepthDataset2D(DepthDataset):
     An item holds `page`, (4, T, T) uint8 ARGB with the character's alpha; `depth`, (1, T, T)
     float32 in [-1, 1]; `mask`, (1, T, T) bool, as `depth_mask`, never empty; `name` of the sample;
     and `draw`. A sample needs no annotation. A crop that would miss the character is not shrunk.
-
-    Of the items that `random_flip` chooses, some are mirrored left to right, some top to bottom,
-    some both ways or, as published, not at all.
     """
 
+    random_flip: float = 0.0
+    """Probability that an item may be mirrored, in the ways that follow."""
     flip_horizontal: float = 0.8
-    """Probability of mirroring a chosen item left to right."""
+    """Of these items, probability of mirroring left to right."""
     flip_vertical: float = 0.3
-    """Probability of mirroring a chosen item top to bottom."""
+    """Of these items, independently, probability of mirroring top to bottom."""
     crop_to: Literal["page", "character"] = "page"
     """Whether the crop is the whole page or the box of the character's alpha."""
 
