@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
-from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.models.checkpoints import open_base
 from seethrough.models.text_table import TextTable, encode_captions
 from seethrough.recipes.layerdiff import LayerDiff2DTrain, LayerDiff3DTrain
@@ -26,11 +25,16 @@ from seethrough.tasks.latents import (
     load_vae,
 )
 from seethrough.tasks.task import Batch, Loss, Parts, StageContext, Task
+from seethrough.tasks.transfer import on_device
 
 LayerDiffStageT = TypeVar("LayerDiffStageT", LayerDiff2DTrain, LayerDiff3DTrain)
 
 VALIDATION_PLACES = 64
 """Held-out items of each kind in a validation, each at a timestep of its own."""
+
+TEXT_ON_DEVICE = 2**30
+"""Bytes of text embeddings that the device holds at most. Those of the tags are some 16 MB; those
+of many caption files stay on the host."""
 
 
 class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
@@ -47,9 +51,9 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         self.layers = self.make_dataset(stage.data)
         validation = held_out(stage.data)
         self.held_out = None if validation is None else self.make_dataset(validation)
-        captions = {*self.layers.captions(), *TRAINING_TAGS, LEGWEAR_WITH_FOOTWEAR, ""}
+        captions = {*self.layers.captions(), ""}
         captions.update(() if self.held_out is None else self.held_out.captions())
-        # At most some 26 captions: encoded once, and the encoders are gone before the UNet comes.
+        # Encoded once, and the encoders are gone before the UNet comes.
         self.text = encode_captions(base, sorted(captions), context.device)
         side = float(stage.data.target_size)
         # Original size, top left corner, target size. Made once: a copy to the device at each
@@ -116,11 +120,11 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
     def sample_name(self, row: int) -> str:
         return str(self.layers.page_path(row))
 
-    def prepare(self, model: nn.Module) -> None:
-        del model
+    def prepare(self) -> None:
         for network in (self.vae, self.transparent_vae):
             nn.Module.to(network, self.context.device)
-        self.text: TextTable = self.text.to(self.context.device)
+        if self.text.nbytes <= TEXT_ON_DEVICE:
+            self.text: TextTable = self.text.to(self.context.device)
 
     def collate(self, items: list[Batch]) -> Batch:
         """Items stay apart: some hold pictures and some latents, and groups differ in frames."""
@@ -156,9 +160,10 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Hidden states (B * F, 77, width), pooled embeddings and time ids of captions (B, F)."""
         flat = [caption for row in captions for caption in row]
-        rows = self.text.rows(flat).to(self.text.hidden.device, non_blocking=True)
-        return self.text.hidden[rows], {
-            "text_embeds": self.text.pooled[rows],
+        rows = on_device(self.text.rows(flat), self.text.hidden.device)
+        device = self.context.device
+        return on_device(self.text.hidden[rows], device), {
+            "text_embeds": on_device(self.text.pooled[rows], device),
             "time_ids": self.time_ids.expand(len(flat), -1),
         }
 
