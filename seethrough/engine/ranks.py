@@ -25,6 +25,11 @@ FAILURE = "failure.json"
 _PATIENCE = timedelta(days=7)
 
 
+def launched() -> bool:
+    """Whether a launcher started this process, alone or as one of several."""
+    return "RANK" in os.environ
+
+
 def rank() -> int:
     """Rank given by a launcher; 0 without one."""
     return int(os.environ.get("RANK", "0"))
@@ -32,7 +37,7 @@ def rank() -> int:
 
 def world() -> int:
     """Number of processes that a launcher started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    return int(os.environ.get("WORLD_SIZE", "1")) if launched() else 1
 
 
 def check_launcher() -> None:
@@ -41,7 +46,7 @@ def check_launcher() -> None:
     Each of them would take itself for the only one.
     """
     task = os.environ.get("SLURM_PROCID", "0")
-    if task != "0" and "RANK" not in os.environ:
+    if task != "0" and not launched():
         raise InputError(
             f"this is task {task} of srun and has no RANK: let srun start one task a machine, and "
             "torchrun in it, as launchers/README.md shows"
@@ -67,10 +72,11 @@ def process_state(cpu: bool) -> "PartialState":
 
 def part() -> None:
     """Leave the other ranks; the process can't join them again."""
-    from accelerate.state import PartialState
+    if launched():
+        import torch.distributed
 
-    if world() > 1:
-        PartialState().destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def everywhere(make: Callable[[], T]) -> T:
@@ -100,7 +106,7 @@ def one_failure(directory: Path) -> Iterator[None]:
     It leaves `failure.json` in `directory` and prints bad input's message, or the traceback of
     anything else. All leave with exit code 2 for bad input, 1 for anything else.
     """
-    if world() == 1:
+    if not launched():
         yield
         return
     try:

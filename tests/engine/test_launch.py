@@ -159,6 +159,15 @@ def test_failures_of_own_processes(tmp_path: Path) -> None:
     assert "train: a process failed; its traceback stands above" in done.stderr
 
 
+def test_bad_input_on_an_own_process_alone(warm: Warm, tmp_path: Path) -> None:
+    """DeepSpeed has a process of its own even where it is the only one."""
+    alone = "--train.deepspeed.zero_stage=1"
+    done = warm.run(CHAIN, f"--runs={tmp_path}", alone, "--train.bad_row=7")
+    assert done.code == 2
+    assert done.err.count("row 7 can't be read: mend it") == 1
+    assert "Traceback" not in done.err
+
+
 def test_a_rank_that_is_killed_ends_the_run(tmp_path: Path) -> None:
     arguments = command(
         CHAIN, f"--runs={tmp_path}", TWO, "--train.pause=0.05", "--train.schedule.max_steps=2000"
