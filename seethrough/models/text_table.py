@@ -1,7 +1,11 @@
-"""Text embeddings of the captions, computed once: LayerDiff has one per tag and a few more."""
+"""Text embeddings of the captions, computed once.
+
+LayerDiff has one caption a tag and a few more, and those of the samples' caption files.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,12 @@ from seethrough.models.checkpoints import Base, open_base
 
 TENSORS_FILE = "text_table.safetensors"
 CAPTIONS_FILE = "text_table.json"
+
+ENCODED_AT_ONCE = 32
+"""Captions in one forward pass: their hidden states of all layers take some 400 MB in SDXL."""
+
+NAMED = 30
+"""Captions that a message names at most."""
 
 
 @attrs.frozen(eq=False)
@@ -35,14 +45,25 @@ class TextTable:
         Raises:
             InputError: when a caption is not in the table.
         """
-        index = {caption: row for row, caption in enumerate(self.captions)}
+        index = self._index
         for caption in captions:
             if caption not in index:
+                others = len(self.captions) - NAMED
                 raise InputError(
                     f"caption {caption!r} is not in the text table, which holds "
-                    f"{', '.join(map(repr, self.captions))}; encode it with the others first"
+                    f"{', '.join(map(repr, self.captions[:NAMED]))}"
+                    f"{f' and {others} others' if others > 0 else ''}; encode it with them first"
                 )
         return torch.tensor([index[caption] for caption in captions], dtype=torch.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of both tensors in bytes."""
+        return self.hidden.nbytes + self.pooled.nbytes
+
+    @cached_property
+    def _index(self) -> Mapping[str, int]:
+        return {caption: row for row, caption in enumerate(self.captions)}
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "TextTable":
         """The same table elsewhere, or in another dtype."""
@@ -96,7 +117,7 @@ def encode_captions(
         folder: the base, in the hub's layout.
         captions: the texts; the empty string is one like any other.
         device: where to compute.
-        dtype: dtype of the encoders and of the table, which stays on `device`.
+        dtype: dtype of the encoders and of the table, which is on the CPU.
 
     Raises:
         InputError: when a tokenizer or an encoder is missing from the base or cannot be read.
@@ -142,6 +163,11 @@ def _encode(
         return_tensors="pt",
     ).input_ids
     encoder = encoder.to(device).eval()
+    hidden: list[Tensor] = []
+    first: list[Tensor] = []
     with torch.no_grad():
-        output = encoder(tokens.to(device), output_hidden_states=True)
-    return output.hidden_states[-2], output[0]
+        for some in tokens.split(ENCODED_AT_ONCE):
+            output = encoder(some.to(device), output_hidden_states=True)
+            hidden.append(output.hidden_states[-2].cpu())
+            first.append(output[0].cpu())
+    return torch.cat(hidden), torch.cat(first)

@@ -109,7 +109,7 @@ def load_layerdiff(
     network = load_model(UNetFrameConditionModel, folder)
     config_file = str(folder / "config.json")
     tags = [tag for group in unet_flow(network, config_file).groups for tag in group]
-    text = encode_captions(base, tags, device)
+    text = encode_captions(base, tags, device).to(device)
     vae, trans_vae = load_vae(base), load_transparent_vae(transparent_vae)
     for module in (network, vae, trans_vae):
         nn.Module.to(module, device, dtype)

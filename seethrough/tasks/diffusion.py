@@ -15,6 +15,7 @@ from torch import Tensor
 from seethrough.data.draws import Draw
 from seethrough.recipes.objective import Objective
 from seethrough.tasks.task import Parts
+from seethrough.tasks.transfer import on_device
 
 QUARTERS = 4
 """Ranges of equal length that the timesteps are divided into for the log."""
@@ -40,7 +41,7 @@ class Diffusion:
         """One timestep a sample, (B,) int64."""
         places = [draw.numpy("timestep").random() for draw in draws]
         steps = np.searchsorted(self.cumulative / self.cumulative[-1], places, side="right")
-        return torch.from_numpy(steps.astype(np.int64)).to(device, non_blocking=True)
+        return on_device(torch.from_numpy(steps.astype(np.int64)), device)
 
     def noise(self, draws: Sequence[Draw], shape: Sequence[int], device: torch.device) -> Tensor:
         """Standard normal noise, (B, *shape) float32, plus the noise offset a channel."""
@@ -137,10 +138,7 @@ def normal(
     The host's generator gives the same numbers whatever the device is.
     """
     rows = [draw.numpy(stream).standard_normal(tuple(shape), dtype=np.float32) for draw in draws]
-    numbers = torch.from_numpy(np.stack(rows))
-    if device.type == "cuda":
-        numbers = numbers.pin_memory()
-    return numbers.to(device, non_blocking=True)
+    return on_device(torch.from_numpy(np.stack(rows)), device)
 
 
 def with_probability(draws: Sequence[Draw], stream: str, probability: float) -> list[bool]:

@@ -4,7 +4,6 @@ import hashlib
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
@@ -18,6 +17,7 @@ from seethrough.data.padding import bleed_batch
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import load_model, open_base
 from seethrough.recipes.objective import Objective
+from seethrough.tasks.diffusion import normal
 from seethrough.tasks.task import Batch
 
 LAYERDIFFUSE_ENCODER = "ld_diffusers_sdxl_vae_transparent_encoder.safetensors"
@@ -103,8 +103,7 @@ class LatentEncoder:
             return (mean + std * posterior[:, 2]) * self.scale
         if not self.use_noise:
             return mean * self.scale
-        noise = draw.numpy("posterior").standard_normal(tuple(mean.shape), dtype=np.float32)
-        noise = torch.from_numpy(noise).to(mean.device, non_blocking=True)
+        (noise,) = normal([draw], "posterior", mean.shape, mean.device)
         return (mean + std * noise) * self.scale
 
 

@@ -20,6 +20,7 @@ from seethrough.tasks.datasets import group_dataset
 from seethrough.tasks.layerdiff import LayerDiffTask
 from seethrough.tasks.layerdiff_pictures import Network, group_frames
 from seethrough.tasks.task import Batch, Loss, ParameterGroup
+from seethrough.tasks.transfer import on_device
 
 TEMPORAL = ".temporal_transformer_blocks."
 """What the names of the parameters across frames have in them."""
@@ -146,7 +147,7 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
                 "added_cond_kwargs": conditions,
             },
             truth=(latents, noise, timesteps),
-            weights=weights.to(latents.device, non_blocking=True),
+            weights=on_device(weights, latents.device),
         )
 
     def fixed_draws(self, purpose: str, place: int, row: int) -> list[Draw]:
