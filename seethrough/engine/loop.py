@@ -147,7 +147,7 @@ class TrainingRun:
 
     def _of_another_recipe(self, path: Path, reason: str) -> InputError:
         return InputError(
-            f"{path}: is not of this recipe: {reason}\nGo back to the recipe that wrote it, or make "
+            f"{path}: is not of this recipe: {reason}\nGo back to the recipe that wrote it or make "
             f"the stage anew with --redo={self.context.name}"
         )
 
