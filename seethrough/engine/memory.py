@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from seethrough.recipe import Output
-from seethrough.recipes.training import Adafactor, AdamW8bit, DeepSpeed, TrainStage
+from seethrough.recipes.training import Adafactor, AdamW, AdamW8bit, DeepSpeed, TrainStage
 
 GIB = 2**30
 
@@ -99,6 +99,8 @@ def _device_gib(count: int, parts: list[Part]) -> float:
 
 def _remedy(stage: TrainStage, count: int) -> str:
     """The first wider distribution that fits."""
+    if not isinstance(stage.optim, AdamW) or stage.optim.precision == "fp16":
+        return "use more or larger devices, or AdamW in bf16 or fp32, whose state ZeRO can spread"
     candidates = [
         DeepSpeed(zero_stage=1),
         DeepSpeed(zero_stage=2),

@@ -9,9 +9,11 @@ import attrs
 import torch
 from safetensors.torch import save_file
 
-from seethrough.engine.memory import count_parameters
+from seethrough.engine.memory import count_parameters, memory_lines
 from seethrough.engine.plan import make_plan
-from seethrough.recipe import Resolved, load
+from seethrough.recipe import Resolved, evolve, load
+from seethrough.recipes.layerdiff import LayerDiff2DTrain
+from seethrough.recipes.training import AdamW, AdamW8bit
 from tests.engine.conftest import CHAIN, ROOT, Warm
 
 LIGHT = (
@@ -142,6 +144,14 @@ def test_memory_of_the_published_recipe(tmp_path: Path) -> None:
         f"a device does not fit in 16 GiB: with deepspeed.zero_stage=1 it would be "
         f"{5.5 * count / 2**30:.1f} GiB"
     ) in make_plan(small, tmp_path).text(memory=True)
+
+
+def test_no_way_to_spread_what_cannot_be_cut() -> None:
+    default = LayerDiff2DTrain()
+    small = evolve(default.hardware, device_memory_gib=16)
+    for optim in (AdamW8bit(), AdamW(precision="fp16")):
+        *_, last = memory_lines(evolve(default, optim=optim, hardware=small), {})
+        assert "zero_stage" not in last and "does not fit in 16 GiB: use more" in last
 
 
 def test_memory_of_offloaded_state(tmp_path: Path) -> None:
