@@ -137,7 +137,7 @@ class Sample:
     def bytes_hash(self) -> str:
         """Hash the bytes of the page, the annotation and every layer: 32 hex digits.
 
-        Together with a dataset's `variant` it says what an item's pictures are made from.
+        `layer_alpha`, which says how the layers' bytes are read, is in it too.
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(self.layer_alpha.encode())

@@ -2,25 +2,27 @@
 
 from typing import Any, TypeVar
 
-from torch.utils.data import Dataset
-
 from seethrough.data.draws import Draw
-from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.layerdiff import LayerDataset, LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.replacement import load
 from seethrough.recipe import evolve
 from seethrough.recipes.layer_data import CroppedData, LayerData
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff3DData
 from seethrough.recipes.training import Data
+from seethrough.tasks.latents import PictureItems
 from seethrough.tasks.task import Batch, StageContext
 
 DataT = TypeVar("DataT", bound=CroppedData)
 
 
 def held_out(data: DataT) -> DataT | None:
-    """The same data over its held-out samples, as they are: neither mirrored nor padded."""
+    """The same data over its held-out samples, as they are: with no random change."""
     if data.validation is None:
         return None
-    return evolve(data, sources=((data.validation, 1),), random_flip=0.0, random_pad=0.0)
+    changes = {"random_flip": 0.0, "random_pad": 0.0}
+    if isinstance(data, LayerDiff2DData):
+        changes["random_mask"] = 0.0
+    return evolve(data, sources=((data.validation, 1),), **changes)
 
 
 def layer_dataset(data: LayerData, context: StageContext) -> LayerDiff2DDataset:
@@ -50,9 +52,17 @@ def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDa
     )
 
 
-def readable(dataset: Dataset[Batch], draw: Draw, data: Data) -> Batch:
-    """The item of a draw, or of what stands in for it where the recipe leaves bad samples out."""
-    return load(dataset, draw, skip=data.bad_samples == "skip").item
+def readable(
+    dataset: LayerDataset | PictureItems, draw: Draw, data: Data, context: StageContext
+) -> Batch:
+    """The item of a draw, or of what stands in for it where the recipe leaves bad samples out.
+
+    For what is not training: says which samples were left out.
+    """
+    loaded = load(dataset, draw, skip=data.bad_samples == "skip")
+    for bad in loaded.left_out:
+        context.report(f"{context.name}: left out {dataset.page_path(bad.row)}: {bad.error}")
+    return loaded.item
 
 
 def _layer_options(data: LayerData, context: StageContext) -> dict[str, Any]:

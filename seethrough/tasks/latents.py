@@ -120,8 +120,8 @@ def encoder_fingerprint(encoder: LatentEncoder) -> str:
 class LatentStore:
     """Posteriors on disk, one file a picture.
 
-    The key holds the bytes of the sample's files, the tag, the crop and the dataset's options,
-    and the weights of the encoder, so nothing here can go stale.
+    The key holds the bytes of the sample's files, all else that the picture is made from
+    (`Item.key`), and the weights of the encoder: other inputs lie at another place.
     """
 
     def __init__(self, folder: Path, encoder_fingerprint: str) -> None:
@@ -160,6 +160,10 @@ class PictureItems(Dataset[Batch]):
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def page_path(self, row: int) -> Path:
+        """The page's file of a row."""
+        return self.dataset.page_path(row)
 
     def __getitem__(self, draw: Draw) -> Batch:
         item = self.dataset.item(draw)

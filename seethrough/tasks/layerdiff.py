@@ -102,7 +102,7 @@ class LayerDiffTask(Task[LayerDiffStageT], Generic[LayerDiffStageT]):
         for place, timestep in enumerate(self.diffusion.even_timesteps(VALIDATION_PLACES)):
             at = torch.tensor([timestep], device=self.context.device)
             for draw in self.fixed_draws("validation", place, place % len(items)):
-                item = readable(items, draw, self.stage.data)
+                item = readable(items, draw, self.stage.data, self.context)
                 batch: Any = send_to_device(self.collate([item]), self.context.device)
                 loss = self.loss_at(model, batch, at)
                 assert loss.parts is not None

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from seethrough.recipe import Local, Source, evolve
-from seethrough.recipes.layerdiff import LayerDiff2DTrain, LayerDiff3DTrain
-from seethrough.tasks.datasets import group_dataset, tag_dataset
+from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff2DTrain, LayerDiff3DTrain
+from seethrough.tasks.datasets import group_dataset, held_out, tag_dataset
 from seethrough.tasks.task import StageContext
 from tests.samples import write_sample
 
@@ -30,3 +30,18 @@ def test_entries_of_lists_lie_in_data_roots(tmp_path: Path) -> None:
     three = group_dataset(evolve(LayerDiff3DTrain().data, sources=sources), context)
     for dataset in (two, three):
         assert [dataset.page_path(row) for row in range(len(dataset))] == [page, page]
+
+
+def test_held_out_samples_are_not_changed_at_random() -> None:
+    sources: tuple[tuple[Source, int], ...] = ((Local("train.txt"), 3),)
+    validation = Local("held_out.txt")
+    two = evolve(LayerDiff2DTrain().data, sources=sources, mask_condition=True, random_mask=0.5)
+    three = evolve(LayerDiff3DTrain().data, sources=sources)
+    assert held_out(two) is held_out(three) is None
+    for data in (two, three):
+        assert data.random_flip and data.random_pad
+        held = held_out(evolve(data, validation=validation))
+        assert held is not None and held.sources == ((validation, 1),)
+        assert held.random_flip == held.random_pad == 0
+        if isinstance(held, LayerDiff2DData):
+            assert held.mask_condition and held.random_mask == 0
