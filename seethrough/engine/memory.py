@@ -42,6 +42,10 @@ def memory_lines(stage: TrainStage, outputs: Mapping[Output, Path]) -> Iterator[
     host = count * sum(part.host for part in parts) * stage.hardware.processes / GIB
     if host:
         yield f"  {host:.1f} GiB of host memory for {stage.hardware.processes} processes"
+    shown = (stage.schedule.validate_every, stage.schedule.pictures_every) != (None, None)
+    if shown and stage.deepspeed.zero_stage > 0:
+        whole = 4.0 * count / GIB
+        yield f"  {whole:.1f} GiB more on the main device while it validates or makes pictures"
     total = _device_gib(count, parts)
     limit = stage.hardware.device_memory_gib
     verdict = (

@@ -168,3 +168,9 @@ def test_memory_of_offloaded_state(tmp_path: Path) -> None:
     # Of 8 processes each holds an eighth: 2 B of weights; 4 + 8 + 4 B and the gradient in float32.
     assert f"{(2 + 4 + 8 + 4 + 4) * count / 2**30:.1f} GiB of host memory for 8 processes" in text
     assert f"  {2 / 8 * count / 2**30:.1f} GiB a device leaves" in text
+    # The whole network in float32.
+    more = f"  {4 * count / 2**30:.1f} GiB more on the main device while it validates or makes"
+    assert more in text
+    never = resolved.override([("train_2d.schedule.pictures_every", "none")]).resolve()
+    (_, train_2d, *_) = make_plan(never, tmp_path).text(memory=True).split("\n\n")
+    assert more not in train_2d
