@@ -212,8 +212,8 @@ class LayerDiff3DDataset(LayerDataset):
     the whole page and F absent frames.
 
     The groups take turns: the p-th sample of the run, p = step * `global_batch` + index, has
-    group p // `ngroup_iters` modulo the number of groups. Items of one micro-batch need the same
-    group to be stacked, so `ngroup_iters` must be a multiple of its size.
+    group p // `ngroup_iters` modulo the number of groups. Where `ngroup_iters` is a multiple of
+    the micro-batch, all samples of one have the same group.
     """
 
     groups: Sequence[Sequence[str]]
@@ -227,6 +227,8 @@ class LayerDiff3DDataset(LayerDataset):
     """Tags of groups that have no say in the crop."""
     ngroup_iters: int = 1
     """How many samples in a row have the same group."""
+    pad_frames: int = 0
+    """Frames that a group has at least, absent ones behind its tags with the empty caption."""
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -256,14 +258,17 @@ class LayerDiff3DDataset(LayerDataset):
         sample = self.sample(draw.sample)
         group_index = self.group(draw)
         tags = self.groups[group_index]
+        padding = max(self.pad_frames - len(tags), 0)
+        frames = [tag if tag in sample.boxes else None for tag in tags]
+        captions = [tag_caption(sample, tag) for tag in tags]
         return Item(
             draw=draw,
             sample=sample,
             crop=self._group_crop(sample, group_index, draw),
-            frames=tuple(tag if tag in sample.boxes else None for tag in tags),
+            frames=(*frames, *[None] * padding),
             conditions=(PAGE,),
             text={
-                "captions": [tag_caption(sample, tag) for tag in tags],
+                "captions": [*captions, *[""] * padding],
                 "group_index": group_index,
                 "name": sample.name,
             },
@@ -273,7 +278,9 @@ class LayerDiff3DDataset(LayerDataset):
 
     def captions(self) -> list[str]:
         """List every caption that an item may have, sorted."""
-        return sorted({LEGWEAR_WITH_FOOTWEAR, *(tag for group in self.groups for tag in group)})
+        padding = {""} if any(len(group) < self.pad_frames for group in self.groups) else set()
+        tags = (tag for group in self.groups for tag in group)
+        return sorted({LEGWEAR_WITH_FOOTWEAR, *padding, *tags})
 
     def group(self, draw: Draw) -> int:
         """Tell the group of a draw."""

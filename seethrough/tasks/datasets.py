@@ -49,6 +49,7 @@ def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDa
         crop_skip_tags=data.crop_skip_tags,
         global_batch=data.global_batch,
         ngroup_iters=data.ngroup_iters,
+        pad_frames=data.pad_frames,
     )
 
 

@@ -81,11 +81,12 @@ class LayerDiff3D(LayerDiffTask[LayerDiff3DTrain]):
                 f"noisy layer and the page make {channels}: a 2D UNet with the mask condition has "
                 "no 3D form"
             )
-        sizes = [len(group) for group in self.stage.data.groups]
+        data = self.stage.data
+        sizes = [max(len(group), data.pad_frames) for group in data.groups]
         if model.config["group_embedding"] and list(model.config["group_embedding_num"]) != sizes:
             raise InputError(
                 f"{folder}: this UNet has groups of {list(model.config['group_embedding_num'])} "
-                f"frames, but data.groups have {sizes} tags"
+                f"frames, but data.groups and data.pad_frames make {sizes}"
             )
         return GroupwiseUNet(model)
 
