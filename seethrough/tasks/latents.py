@@ -156,7 +156,7 @@ class PictureItems(Dataset[Batch]):
     def __init__(self, dataset: LayerDataset, store: LatentStore | None) -> None:
         self.dataset = dataset
         self.store = store
-        self._hashes: dict[int, str] = {}
+        self._hashes: dict[Path, str] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -181,7 +181,7 @@ class PictureItems(Dataset[Batch]):
         return {**item.describe(), "pictures": pictures, "posteriors": posteriors, "places": places}
 
     def _hash(self, item: Item) -> str:
-        row = item.draw.sample
-        if row not in self._hashes:
-            self._hashes[row] = item.sample.bytes_hash()
-        return self._hashes[row]
+        page = item.sample.page_path
+        if page not in self._hashes:
+            self._hashes[page] = item.sample.bytes_hash()
+        return self._hashes[page]
