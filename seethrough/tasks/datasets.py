@@ -26,8 +26,8 @@ def held_out(data: DataT) -> DataT | None:
 
 
 def layer_dataset(data: LayerData, context: StageContext) -> LayerDiff2DDataset:
-    """One layer at a time, as a picture."""
-    return LayerDiff2DDataset(**_layer_options(data, context))
+    """One layer at a time, as a picture; its caption file is not read."""
+    return LayerDiff2DDataset(**_layer_options(data, context), caption_files=False)
 
 
 def tag_dataset(data: LayerDiff2DData, context: StageContext) -> LayerDiff2DDataset:
