@@ -24,6 +24,17 @@ FAILURE = "failure.json"
 # A rank that dies is noticed by whoever started it, not by this limit.
 _PATIENCE = timedelta(days=7)
 
+_RECIPE_DECIDES = (
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_FSDP",
+    "ACCELERATE_USE_MEGATRON_LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+    "ACCELERATE_DYNAMO_BACKEND",
+)
+"""What `accelerate launch` sets by its own configuration file. accelerate would obey it in
+silence: divide every loss, compile the network, or cut it."""
+
 
 def launched() -> bool:
     """Whether a launcher started this process, alone or as one of several."""
@@ -56,11 +67,15 @@ def check_launcher() -> None:
 def process_state(cpu: bool) -> "PartialState":
     """Join the other ranks, once a process, on CUDA unless `cpu`.
 
+    How a launcher was told to train is forgotten: the recipe says that.
+
     Raises InputError when there are more processes than CUDA devices.
     """
     import torch
     from accelerate.state import PartialState
 
+    for name in _RECIPE_DECIDES:
+        os.environ.pop(name, None)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if not cpu and local_rank >= torch.cuda.device_count():
         raise InputError(

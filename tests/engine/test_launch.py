@@ -65,6 +65,19 @@ def test_own_processes_make_what_an_outer_launcher_does(warm: Warm, tmp_path: Pa
         assert done.out == "rows: done\ntrain: done\ntotal: done\n"
 
 
+def test_the_recipe_decides_not_the_launcher_s_configuration(warm: Warm, tmp_path: Path) -> None:
+    """What `accelerate launch` has in its file for other programs changes nothing."""
+    told: dict[str, str | None] = {
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DYNAMO_BACKEND": "EAGER",
+    }
+    for name, env in (("plain", {}), ("told", told)):
+        done = warm.run(CHAIN, f"--runs={tmp_path / name}", env=env)
+        assert done.code == 0, done.err
+    assert weights(tmp_path / "plain") == weights(tmp_path / "told")
+
+
 def test_work_comes_whole_to_other_processes(tmp_path: Path) -> None:
     stage = Total()
     work = Work(
