@@ -205,10 +205,10 @@ class TrainingRun:
     def fit(self) -> None:
         """Optimizer steps up to the end, with checkpoints, validation and pictures."""
         schedule = self.stage.schedule
-        log = RunLog(self.stage, self.context, self.step)
+        micro_batches = self._micro_batches(schedule.max_steps)
         watch = LossWatch(self.accelerator)
         timer = StepTimer(self.split.global_batch, self.accelerator.device)
-        micro_batches = self._micro_batches(schedule.max_steps)
+        log = RunLog(self.stage, self.context, self.step)
         try:
             while self.step < schedule.max_steps:
                 with timer.waiting():
@@ -369,7 +369,7 @@ class StepTimer:
         self.waited += time.perf_counter() - start
 
     def read(self) -> dict[str, float]:
-        """Numbers since the last call: samples/s (global), waiting share, peak memory in GiB."""
+        """Samples/s (global) and waiting share since the last call; peak memory so far in GiB."""
         now = time.perf_counter()
         elapsed = max(now - self.since, 1e-9)
         values = {

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import uuid
 from pathlib import Path
 
 import torch
@@ -141,7 +142,7 @@ class LatentStore:
     def write(self, path: Path, posterior: Tensor) -> None:
         """Store a posterior, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         save_file({"posterior": posterior.cpu().contiguous()}, partial)
         os.replace(partial, path)
 

@@ -167,7 +167,10 @@ def test_memory_of_offloaded_state(tmp_path: Path) -> None:
     count = 2_567_475_204
     # Of 8 processes each holds an eighth: 2 B of weights; 4 + 8 + 4 B and the gradient in float32.
     assert f"{(2 + 4 + 8 + 4 + 4) * count / 2**30:.1f} GiB of host memory for 8 processes" in text
-    assert f"  {2 / 8 * count / 2**30:.1f} GiB a device leaves" in text
+    # On the device the gradients' share, and two buckets of 5e8 elements.
+    buckets = 2 * 5e8 * 2
+    assert f"  {buckets / 2**30:.1f} GiB a device for buckets of gradients" in text
+    assert f"  {(2 / 8 * count + buckets) / 2**30:.1f} GiB a device leaves" in text
     # The whole network in float32.
     more = f"  {4 * count / 2**30:.1f} GiB more on the main device while it validates or makes"
     assert more in text
