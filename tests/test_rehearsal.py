@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -33,6 +34,7 @@ from seethrough.recipe import (
     tracked_reads,
 )
 from seethrough.recipes.layerdiff_rehearsal import LayerDiff3DRehearsal
+from tests.engine.conftest import ENVIRONMENT, ROOT, free_port
 
 EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "layerdiff3d_v3.py"
 TRAINED = ("vae", "train_2d", "train_3d")
@@ -338,6 +340,39 @@ def hashes(folder: Path) -> Mapping[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in timed
     }
+
+
+def test_ranks_of_an_outer_launcher_run_the_whole_chain(tmp_path: Path) -> None:
+    # Two, with ZeRO in both trainings; what one process does alone must not wait for the other.
+    flags = {
+        **OVERRIDES,
+        "train_2d.deepspeed.zero_stage": 3,
+        "train_2d.deepspeed.persistence_threshold": 0,
+        "train_3d.deepspeed.zero_stage": 2,
+        "train_2d.hardware.channels_last": "false",
+        "train_3d.hardware.channels_last": "false",
+    }
+    command = [
+        "torchrun",
+        "--nproc-per-node=2",
+        "-m",
+        "seethrough.run",
+        str(EXPERIMENT),
+        "rehearse",
+    ]
+    arguments = [f"--{path}={value}" for path, value in flags.items()]
+    port = f"--master-port={free_port()}"
+    done = subprocess.run(
+        [*command[:1], port, *command[1:], f"--runs={tmp_path}", *arguments],
+        env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "layerdiff3d_v3-rehearsal"
+    for stage in ("characters", "vae", "base", "train_2d", "inflate", "train_3d", "decompose"):
+        assert (folder / stage / "record.json").exists(), stage
+    stages = [json.loads((folder / s / "deepspeed.json").read_text()) for s in TRAINED[1:]]
+    assert [config["zero_optimization"]["stage"] for config in stages] == [3, 2]
+    assert len(list(folder.glob("decompose/**/*.psd"))) == TEST
 
 
 def test_the_plan_says_that_small_bases_stand_in(rehearsed: Rehearsed) -> None:

@@ -93,7 +93,7 @@ class TextEncoders:
 def works(task: LayerDiff3D) -> dict[str, Callable[[], object]]:
     """Each part as something to call, on the first sample."""
     (draw, *_) = task.fixed_draws("bench", place=0, row=0)
-    stored: PictureItems = task.dataset()
+    stored = task.dataset()
     shown: Batch = PictureItems(task.layers, None)[draw]
     side = task.stage.data.target_size
     nothing = torch.zeros(4, side, side, dtype=torch.uint8)

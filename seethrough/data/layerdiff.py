@@ -138,6 +138,8 @@ class LayerDiff3DDataset(GroupDataset):
 
     page_alpha: Literal["full", "character"] = "full"
     """Whether the page has an alpha of 1 and its background, as published, or the character's."""
+    pad_frames: int = 0
+    """Frames that a group has at least, absent ones behind its tags with the empty caption."""
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         item = self.item(draw)
@@ -156,14 +158,17 @@ class LayerDiff3DDataset(GroupDataset):
         sample = self.sample(draw.sample)
         group_index = self.group(draw)
         tags = self.groups[group_index]
+        padding = max(self.pad_frames - len(tags), 0)
+        frames = [tag if tag in sample.boxes else None for tag in tags]
+        captions = [tag_caption(sample, tag) for tag in tags]
         return Item(
             draw=draw,
             sample=sample,
             crop=self._group_crop(sample, group_index, draw),
-            frames=tuple(tag if tag in sample.boxes else None for tag in tags),
+            frames=(*frames, *[None] * padding),
             conditions=(PAGE,),
             text={
-                "captions": [tag_caption(sample, tag) for tag in tags],
+                "captions": [*captions, *[""] * padding],
                 "group_index": group_index,
                 "name": sample.name,
             },
@@ -173,4 +178,6 @@ class LayerDiff3DDataset(GroupDataset):
 
     def captions(self) -> list[str]:
         """List every caption that an item may have, sorted."""
-        return sorted({LEGWEAR_WITH_FOOTWEAR, *(tag for group in self.groups for tag in group)})
+        padding = {""} if any(len(group) < self.pad_frames for group in self.groups) else set()
+        tags = (tag for group in self.groups for tag in group)
+        return sorted({LEGWEAR_WITH_FOOTWEAR, *padding, *tags})

@@ -18,15 +18,14 @@ import difflib
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import attrs
 import cv2
 import numpy as np
-from PIL import Image
 
+from seethrough.data.pictures import as_rgba, broken, decode
 from seethrough.data.tags import STORED_MASK_ORDER, TAGS_V2, TRAINING_TAGS
 from seethrough.errors import InputError
 
@@ -90,7 +89,7 @@ class Sample:
         Larger is nearer. Levels count within the sample and are not normalised.
         """
         path = self.path("_depth.png" if tag is None else f"_{tag}_depth.png")
-        image = _decode(path, _read_picture(path))
+        image = decode(path, _read_picture(path))
         if image.mode not in ("L", "I;16", "I"):
             raise InputError(
                 f"{path}: a depth has one channel of 8 or 16 bit, but this is {image.mode}"
@@ -137,7 +136,7 @@ class Sample:
     def bytes_hash(self) -> str:
         """Hash the bytes of the page, the annotation and every layer: 32 hex digits.
 
-        Together with a dataset's `variant` it says what an item's pictures are made from.
+        `layer_alpha`, which says how the layers' bytes are read, is in it too.
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(self.layer_alpha.encode())
@@ -265,7 +264,7 @@ def _read_picture(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file, though its sample names it") from error
     except OSError as error:
-        raise _broken(path, error) from error
+        raise broken(path, error) from error
 
 
 def _rgba(path: Path, needs_alpha: bool) -> np.ndarray:
@@ -274,12 +273,12 @@ def _rgba(path: Path, needs_alpha: bool) -> np.ndarray:
     pixels = _plain_rgba(content)
     if pixels is not None:
         return pixels
-    image = _decode(path, content)
+    image = decode(path, content)
     if needs_alpha and not image.has_transparency_data:
         raise InputError(
             f"{path}: a layer needs an alpha channel, but this is {image.mode}; write it as RGBA"
         )
-    return np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
+    return as_rgba(image, path)
 
 
 def _plain_rgba(content: bytes) -> np.ndarray | None:
@@ -291,18 +290,3 @@ def _plain_rgba(content: bytes) -> np.ndarray | None:
         return None
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA, dst=pixels)
-
-
-def _decode(path: Path, content: bytes) -> Image.Image:
-    try:
-        # Decoding alone checks no checksums: a PNG with a few wrong bytes would pass.
-        Image.open(BytesIO(content)).verify()
-        image = Image.open(BytesIO(content))
-        image.load()
-        return image
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise _broken(path, error) from error
-
-
-def _broken(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: broken or truncated image: {error}; write or copy it again")

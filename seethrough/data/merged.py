@@ -1,6 +1,7 @@
 """V2's `hair` and `eyes`, which samples lack: the published renderer writes V3's layers alone."""
 
 from collections.abc import Collection
+from itertools import chain
 
 import attrs
 import numpy as np
@@ -56,7 +57,7 @@ class MergedSample(Sample):
     def masks(self, tags: Collection[str] = STORED_MASK_ORDER) -> dict[str, np.ndarray]:
         """Decode the visible masks of some tags: (H, W) bool; of a merged one, where a part is."""
         parts = {tag: self._parts(tag) for tag in tags}
-        stored = self.stored.masks(list({part: 0 for found in parts.values() for part in found}))
+        stored = self.stored.masks(dict.fromkeys(chain.from_iterable(parts.values())))
         return {
             tag: np.logical_or.reduce([stored[part] for part in found])
             for tag, found in parts.items()

@@ -26,28 +26,49 @@ def read_picture(path: str | Path) -> np.ndarray:
     path = Path(path)
     try:
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such picture") from error
+    except OSError as error:
+        raise broken(path, error) from error
+    return as_rgba(ImageOps.exif_transpose(decode(path, content)), path)
+
+
+def decode(path: Path, content: bytes) -> Image.Image:
+    """Decode the bytes of a picture whole.
+
+    Raises InputError, naming `path`, if they are broken or have more than `MAX_PIXELS`.
+    """
+    try:
         # Decoding alone checks no checksums: a PNG with a few wrong bytes would pass.
         image = _open(content, path)
         image.verify()
         image = _open(content, path)
         image.load()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such picture") from error
+        return image
     except UnidentifiedImageError as error:
         raise InputError(
-            f"{path}: broken image, or none of a known format: save it as PNG"
+            f"{path}: broken image, or none of a known format: write it again, as PNG"
         ) from error
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path}: broken or truncated image: {error}; write or copy it again"
-        ) from error
-    image = ImageOps.exif_transpose(image)
+        raise broken(path, error) from error
+
+
+def broken(path: Path, error: Exception) -> InputError:
+    """What to say of a picture that can't be read."""
+    return InputError(f"{path}: broken or truncated image: {error}; write or copy it again")
+
+
+def as_rgba(image: Image.Image, path: Path) -> np.ndarray:
+    """Convert a picture of any kind: (H, W, 4) uint8 straight RGBA.
+
+    Raises InputError, naming `path`, if its pixels have no 8-bit form.
+    """
     if image.mode.startswith("I"):
         return _from_16_bit(np.asarray(image), path)
     try:
-        return np.asarray(image.convert("RGBA"))
+        return np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
     except ValueError as error:
         raise InputError(
             f"{path}: pixels of kind {image.mode} have no 8-bit colour: save it as RGB or RGBA"

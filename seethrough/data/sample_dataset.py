@@ -90,8 +90,8 @@ class GroupDataset(LayerDataset):
     """All layers of one group of tags at a time.
 
     The group is a function of the position in the run: with p = step * `global_batch` + index it
-    is group p // `ngroup_iters` modulo the number of groups. Items of one micro-batch need the
-    same group to be stacked, so `ngroup_iters` must be a multiple of its size.
+    is group p // `ngroup_iters` modulo the number of groups. Where `ngroup_iters` is a multiple of
+    the micro-batch, all samples of one have the same group.
     """
 
     groups: Sequence[Sequence[str]]

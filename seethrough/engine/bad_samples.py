@@ -16,13 +16,13 @@ def note(folder: Path, sample: str, error: str) -> bool:
     Safe to call from several processes.
     """
     line = json.dumps({"sample": sample, "error": error}, ensure_ascii=False)
-    with (folder / FILE).open("a+", encoding="utf-8") as file:
+    # A kill may have left part of a line, be it part of a character.
+    with (folder / FILE).open("a+", encoding="utf-8", errors="replace") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         known = file.read()
         if any(entry["sample"] == sample for entry in _entries(known)):
             return False
-        # A kill may have left part of a line.
         file.truncate(len(known[: known.rfind("\n") + 1].encode()))
         file.write(line + "\n")
     return True
@@ -31,10 +31,11 @@ def note(folder: Path, sample: str, error: str) -> bool:
 def count(folder: Path) -> int:
     """Count the samples in the list of a stage's folder."""
     path = folder / FILE
-    return len(list(_entries(path.read_text(encoding="utf-8")))) if path.exists() else 0
+    if not path.exists():
+        return 0
+    return len(list(_entries(path.read_text(encoding="utf-8", errors="replace"))))
 
 
 def _entries(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield json.loads(line)
+    # Of other signs that end a line, JSON leaves some as they are.
+    return (json.loads(line) for line in text.split("\n")[:-1])

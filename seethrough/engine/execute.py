@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,7 +130,6 @@ def _run_stage(work: Work) -> Finished | None:
     finally:
         # The next stage of this process may run on another device or in another precision.
         AcceleratorState._reset_state(reset_partial_state=world() == 1)
-        os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
     if result is None or not is_main:
         return None
     return Finished(result, earlier + time.perf_counter() - started, _commits(paths))

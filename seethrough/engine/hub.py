@@ -21,10 +21,11 @@ def download(source: Hub, where: str) -> Path:
     """
     from httpx2 import HTTPError
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
     try:
         folder = snapshot_download(source.repo, revision=source.revision, allow_patterns=_FILES)
-    except (OSError, HTTPError) as error:
+    except (OSError, HTTPError, HFValidationError) as error:
         revision = f"@{source.revision}" if source.revision else ""
         name = f"{where}: hub model {source.repo}{revision}"
         raise InputError(f"{name} {_explain(source, error)}, {_INSTEAD}") from error

@@ -151,5 +151,6 @@ def load_batches(
         for bad in left_out:
             sample = task.sample_name(bad.row)
             if note(task.context.directory, sample, bad.error):
-                task.context.report(f"{task.context.name}: left out {sample}: {bad.error}")
+                # The process that met it first speaks, be it not the main one.
+                print(f"{task.context.name}: left out {sample}: {bad.error}", flush=True)
         yield batch

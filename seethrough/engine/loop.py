@@ -83,11 +83,11 @@ class TrainingRun:
         if stage.hardware.compile:
             network.compile()
         self.average: Average | None = None
-        if parts is not None:
-            self._restore(parts)
+        if path is not None and parts is not None:
+            self._restore(path, parts)
         elif stage.optim.ema_decay is not None:
             self.average = Average(self.distribution.masters(), stage.optim.ema_decay)
-        task.prepare(network)
+        task.prepare()
         if path is not None:
             self.step = checkpoint_step(path)
             context.report(f"{context.name}: resumed after step {self.step} from {path}")
@@ -128,15 +128,10 @@ class TrainingRun:
     def _read(self, path: Path, network: nn.Module) -> dict[str, Any]:
         """A checkpoint's parts; the network takes its weights before it is distributed."""
         parts = load_checkpoint(path)
-        again = (
-            "go back to the recipe that wrote it, or make the stage anew with "
-            f"--redo={self.context.name}"
-        )
         progress = parts["progress"]
         if progress["parts"] != self.part_types:
-            raise InputError(
-                f"{path}: holds {progress['parts']}, but the recipe asks for {self.part_types}: "
-                f"{again}"
+            raise self._of_another_recipe(
+                path, f"holds {progress['parts']}, but the recipe asks for {self.part_types}"
             )
         if progress["layout"] != self._layout() and not self.stage.hardware.reshard:
             raise InputError(
@@ -147,16 +142,25 @@ class TrainingRun:
         try:
             network.load_state_dict(parts["network"])
         except RuntimeError as error:
-            raise InputError(f"{path}: is not of the recipe's network: {error}\n{again}") from error
+            raise self._of_another_recipe(path, str(error)) from error
         return parts
 
-    def _restore(self, parts: dict[str, Any]) -> None:
+    def _of_another_recipe(self, path: Path, reason: str) -> InputError:
+        return InputError(
+            f"{path}: is not of this recipe: {reason}\nGo back to the recipe that wrote it or make "
+            f"the stage anew with --redo={self.context.name}"
+        )
+
+    def _restore(self, path: Path, parts: dict[str, Any]) -> None:
         """Take over the rest of a checkpoint."""
         if self.stage.optim.ema_decay is not None:
             self.distribution.set_weights(parts["average"])
             self.average = Average(self.distribution.masters(), self.stage.optim.ema_decay)
             self.distribution.set_weights(parts["network"])
-        self.distribution.set_optimizer_state(parts["optimizer"])
+        try:
+            self.distribution.set_optimizer_state(parts["optimizer"])
+        except ValueError as error:
+            raise self._of_another_recipe(path, str(error)) from error
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(parts["scaler"])
         self.metrics = parts["progress"]["metrics"]
@@ -201,10 +205,10 @@ class TrainingRun:
     def fit(self) -> None:
         """Optimizer steps up to the end, with checkpoints, validation and pictures."""
         schedule = self.stage.schedule
-        log = RunLog(self.stage, self.context, self.step)
+        micro_batches = self._micro_batches(schedule.max_steps)
         watch = LossWatch(self.accelerator)
         timer = StepTimer(self.split.global_batch, self.accelerator.device)
-        micro_batches = self._micro_batches(schedule.max_steps)
+        log = RunLog(self.stage, self.context, self.step)
         try:
             while self.step < schedule.max_steps:
                 with timer.waiting():
@@ -365,7 +369,7 @@ class StepTimer:
         self.waited += time.perf_counter() - start
 
     def read(self) -> dict[str, float]:
-        """Numbers since the last call: samples/s (global), waiting share, peak memory in GiB."""
+        """Samples/s (global) and waiting share since the last call; peak memory so far in GiB."""
         now = time.perf_counter()
         elapsed = max(now - self.since, 1e-9)
         values = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from seethrough.recipe import Output
-from seethrough.recipes.training import Adafactor, AdamW8bit, DeepSpeed, TrainStage
+from seethrough.recipes.training import Adafactor, AdamW, AdamW8bit, DeepSpeed, TrainStage
 
 GIB = 2**30
 
@@ -42,7 +42,14 @@ def memory_lines(stage: TrainStage, outputs: Mapping[Output, Path]) -> Iterator[
     host = count * sum(part.host for part in parts) * stage.hardware.processes / GIB
     if host:
         yield f"  {host:.1f} GiB of host memory for {stage.hardware.processes} processes"
-    total = _device_gib(count, parts)
+    shown = (stage.schedule.validate_every, stage.schedule.pictures_every) != (None, None)
+    if shown and stage.deepspeed.zero_stage > 0:
+        whole = 4.0 * count / GIB
+        yield f"  {whole:.1f} GiB more on the main device while it validates or makes pictures"
+    buckets = bucket_gib(stage, stage.deepspeed, count)
+    if buckets:
+        yield f"  {buckets:.1f} GiB a device for buckets of gradients"
+    total = _device_gib(count, parts) + buckets
     limit = stage.hardware.device_memory_gib
     verdict = (
         f"leaves {limit - total:.1f} of {limit:g} GiB for frozen networks and activations: it fits"
@@ -93,12 +100,25 @@ def state_parts(stage: TrainStage, deepspeed: DeepSpeed) -> list[Part]:
     return parts
 
 
+def bucket_gib(stage: TrainStage, deepspeed: DeepSpeed, count: int) -> float:
+    """What ZeRO-2 and 3 collect gradients in; two of them where communication overlaps."""
+    if deepspeed.zero_stage < 2:
+        return 0.0
+    overlap = (
+        deepspeed.zero_stage == 3 if deepspeed.overlap_comm is None else deepspeed.overlap_comm
+    )
+    elements = min(count, deepspeed.reduce_bucket_size) * (2 if overlap else 1)
+    return elements * (4.0 if stage.optim.precision == "fp32" else 2.0) / GIB
+
+
 def _device_gib(count: int, parts: list[Part]) -> float:
     return count * sum(part.device for part in parts) / GIB
 
 
 def _remedy(stage: TrainStage, count: int) -> str:
     """The first wider distribution that fits."""
+    if not isinstance(stage.optim, AdamW) or stage.optim.precision == "fp16":
+        return "use more or larger devices, or AdamW in bf16 or fp32, whose state ZeRO can spread"
     candidates = [
         DeepSpeed(zero_stage=1),
         DeepSpeed(zero_stage=2),
@@ -107,7 +127,8 @@ def _remedy(stage: TrainStage, count: int) -> str:
         DeepSpeed(zero_stage=3, offload_optimizer="cpu", offload_parameters="cpu"),
     ]
     for candidate in candidates:
-        total = _device_gib(count, state_parts(stage, candidate))
+        parts = state_parts(stage, candidate)
+        total = _device_gib(count, parts) + bucket_gib(stage, candidate, count)
         if total < stage.hardware.device_memory_gib:
             flags = [f"deepspeed.zero_stage={candidate.zero_stage}"]
             if candidate.offload_optimizer is not None:

@@ -24,6 +24,22 @@ FAILURE = "failure.json"
 # A rank that dies is noticed by whoever started it, not by this limit.
 _PATIENCE = timedelta(days=7)
 
+_RECIPE_DECIDES = (
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_FSDP",
+    "ACCELERATE_USE_MEGATRON_LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+    "ACCELERATE_DYNAMO_BACKEND",
+)
+"""What `accelerate launch` sets by its own configuration file. accelerate would obey it in
+silence: divide every loss, compile the network, or cut it."""
+
+
+def launched() -> bool:
+    """Whether a launcher started this process, alone or as one of several."""
+    return "RANK" in os.environ
+
 
 def rank() -> int:
     """Rank given by a launcher; 0 without one."""
@@ -32,7 +48,7 @@ def rank() -> int:
 
 def world() -> int:
     """Number of processes that a launcher started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    return int(os.environ.get("WORLD_SIZE", "1")) if launched() else 1
 
 
 def check_launcher() -> None:
@@ -41,7 +57,7 @@ def check_launcher() -> None:
     Each of them would take itself for the only one.
     """
     task = os.environ.get("SLURM_PROCID", "0")
-    if task != "0" and "RANK" not in os.environ:
+    if task != "0" and not launched():
         raise InputError(
             f"this is task {task} of srun and has no RANK: let srun start one task a machine, and "
             "torchrun in it, as launchers/README.md shows"
@@ -51,11 +67,15 @@ def check_launcher() -> None:
 def process_state(cpu: bool) -> "PartialState":
     """Join the other ranks, once a process, on CUDA unless `cpu`.
 
+    How a launcher was told to train is forgotten: the recipe says that.
+
     Raises InputError when there are more processes than CUDA devices.
     """
     import torch
     from accelerate.state import PartialState
 
+    for name in _RECIPE_DECIDES:
+        os.environ.pop(name, None)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if not cpu and local_rank >= torch.cuda.device_count():
         raise InputError(
@@ -67,10 +87,11 @@ def process_state(cpu: bool) -> "PartialState":
 
 def part() -> None:
     """Leave the other ranks; the process can't join them again."""
-    from accelerate.state import PartialState
+    if launched():
+        import torch.distributed
 
-    if world() > 1:
-        PartialState().destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def everywhere(make: Callable[[], T]) -> T:
@@ -100,7 +121,7 @@ def one_failure(directory: Path) -> Iterator[None]:
     It leaves `failure.json` in `directory` and prints bad input's message, or the traceback of
     anything else. All leave with exit code 2 for bad input, 1 for anything else.
     """
-    if world() == 1:
+    if not launched():
         yield
         return
     try:

@@ -74,10 +74,10 @@ class Zero(Distribution):
         ]
         self.twin = _skeleton(network) if accelerator.is_main_process else None
         trained = {self.names[p]: p.data for group in self.groups for p in group}
-        # DeepSpeed casts the network: what it doesn't train keeps its float32 values here.
+        # DeepSpeed casts the network: parameters that it doesn't train keep their values here.
         self.frozen = {
-            name: value.detach().clone()
-            for name, value in network.state_dict().items()
+            name: parameter.detach().clone()
+            for name, parameter in network.named_parameters()
             if accelerator.is_main_process and name not in trained
         }
         if accelerator.mixed_precision == "bf16":
@@ -110,7 +110,16 @@ class Zero(Distribution):
         return [flat.detach() for flat in self._flats()]
 
     def weights(self) -> dict[str, Tensor]:
-        return self._gather(None) | self.frozen
+        weights = self._gather(None)
+        if not self.accelerator.is_main_process:
+            return {}
+        parameters = set(self.names.values())
+        buffers = {
+            name: value.to("cpu", copy=True)
+            for name, value in self.network.state_dict().items()
+            if name not in parameters
+        }
+        return weights | self.frozen | buffers
 
     def set_weights(self, weights: dict[str, Tensor]) -> None:
         self._scatter({name: weights[name] for name in self._trained()}, None)
@@ -139,11 +148,15 @@ class Zero(Distribution):
         names = self._trained()
         counts = [len(group["params"]) for group in state["param_groups"]]
         if counts != [len(group) for group in self.groups]:
-            raise ValueError(f"has groups of {counts} parameters")
+            raise ValueError(f"it has groups of {counts} parameters")
+        missing = [name for number, name in enumerate(names) if number not in state["state"]]
+        if missing:
+            raise ValueError(f"it has no state of the optimizer for {missing[0]}")
         step = state["state"][0]["step"]
-        for flat in self._flats():
-            moments = {key: torch.zeros_like(flat) for key in MOMENTS}
-            self.optimizer.state[flat] = {"step": step.to(flat.device, copy=True), **moments}
+        for number, flat in enumerate(self._flats()):
+            with self._on_host(number):
+                moments = {key: torch.zeros_like(flat) for key in MOMENTS}
+                self.optimizer.state[flat] = {"step": step.to(flat.device, copy=True), **moments}
         self._link_moments()
         for key in MOMENTS:
             values = {name: state["state"][number][key] for number, name in enumerate(names)}
@@ -157,7 +170,8 @@ class Zero(Distribution):
             return
         self.twin.load_state_dict(weights, assign=True)
         yield self.twin.to(device).eval()
-        self.twin.to("meta")
+        empty = {name: value.to("meta") for name, value in weights.items()}
+        self.twin.load_state_dict(empty, assign=True)
 
     def write_config(self, path: Path) -> None:
         """Leave the configuration that DeepSpeed was given, in its own terms."""
@@ -170,6 +184,19 @@ class Zero(Distribution):
         if self.engine.zero_optimization_stage() == 3:
             return list(self.state.fp32_partitioned_groups_flat)
         return list(self.state.single_partition_of_fp32_groups)
+
+    @contextlib.contextmanager
+    def _on_host(self, number: int) -> Iterator[None]:
+        """With a sub-group of parameters, if it is on a disk, fetched from there, and put back."""
+        on_disk = (
+            self.engine.zero_optimization_stage() == 3
+            and self.state._swappable_optimizer_subgroup(number)
+        )
+        if on_disk:
+            self.state._optimizer_states_and_gradient_swap_in(number)
+        yield
+        if on_disk:
+            self.state._optimizer_states_and_gradient_swap_out(number)
 
     def _link_moments(self) -> None:
         """Let DeepSpeed find the moments of each parameter under ZeRO-1 and 2.

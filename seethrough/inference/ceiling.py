@@ -59,6 +59,7 @@ def _through_latents(
         for tag in present
     ]
     rgba = torch.from_numpy(np.stack(layers)).permute(0, 3, 1, 2).float() / 255
-    latents = models.trans_vae.encode(models.vae, rgba[:, [3, 0, 1, 2]])
+    chunks = rgba[:, [3, 0, 1, 2]].split(options.decode_batch)
+    latents = torch.cat([models.trans_vae.encode(models.vae, chunk) for chunk in chunks])
     decoded = decode_layers(models, latents, None, options)
     return dict(zip(present, decoded, strict=True))

@@ -87,7 +87,7 @@ class DecomposeOptions:
     page_batch: int = 1
     """Pages that go through the UNet together."""
     decode_batch: int = 1
-    """Frames that are decoded together."""
+    """Frames that are decoded together, or, of true layers, encoded."""
 
 
 def decompose_page(

@@ -1,4 +1,7 @@
-"""Text embeddings of the captions, computed once: LayerDiff has one per tag and a few more."""
+"""Text embeddings of the captions, computed once.
+
+LayerDiff has one caption a tag and a few more, and those of the samples' caption files.
+"""
 
 import contextlib
 import hashlib
@@ -6,7 +9,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,12 @@ from seethrough.models.checkpoints import Base, open_base
 
 TENSORS_FILE = "text_table.safetensors"
 CAPTIONS_FILE = "text_table.json"
+
+ENCODED_AT_ONCE = 32
+"""Captions in one forward pass: their hidden states of all layers take some 400 MB in SDXL."""
+
+NAMED = 30
+"""Captions that a message names at most."""
 
 
 @attrs.frozen(eq=False)
@@ -40,14 +50,25 @@ class TextTable:
         Raises:
             InputError: when a caption is not in the table.
         """
-        index = {caption: row for row, caption in enumerate(self.captions)}
+        index = self._index
         for caption in captions:
             if caption not in index:
+                others = len(self.captions) - NAMED
                 raise InputError(
                     f"caption {caption!r} is not in the text table, which holds "
-                    f"{', '.join(map(repr, self.captions))}; encode it with the others first"
+                    f"{', '.join(map(repr, self.captions[:NAMED]))}"
+                    f"{f' and {others} others' if others > 0 else ''}; encode it with them first"
                 )
         return torch.tensor([index[caption] for caption in captions], dtype=torch.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of both tensors in bytes."""
+        return self.hidden.nbytes + self.pooled.nbytes
+
+    @cached_property
+    def _index(self) -> Mapping[str, int]:
+        return {caption: row for row, caption in enumerate(self.captions)}
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "TextTable":
         """The same table elsewhere, or in another dtype."""
@@ -101,7 +122,7 @@ def encode_captions(
         folder: the base, in the hub's layout.
         captions: the texts; the empty string is one like any other.
         device: where to compute.
-        dtype: dtype of the encoders and of the table, which stays on `device`.
+        dtype: dtype of the encoders and of the table, which is on the CPU.
 
     Raises:
         InputError: when a tokenizer or an encoder is missing from the base or cannot be read.
@@ -141,7 +162,7 @@ def cached_captions(
         digest.update(f"\n{file.resolve()} {state.st_size} {state.st_mtime_ns}".encode())
     place = cache / digest.hexdigest()[:32]
     try:
-        return TextTable.load(place).to(device)
+        return TextTable.load(place)
     except InputError:
         table = encode_captions(folder, captions, device)
     cache.mkdir(parents=True, exist_ok=True)
@@ -180,6 +201,11 @@ def _encode(
         return_tensors="pt",
     ).input_ids
     encoder = encoder.to(device).eval()
+    hidden: list[Tensor] = []
+    first: list[Tensor] = []
     with torch.no_grad():
-        output = encoder(tokens.to(device), output_hidden_states=True)
-    return output.hidden_states[-2], output[0]
+        for some in tokens.split(ENCODED_AT_ONCE):
+            output = encoder(some.to(device), output_hidden_states=True)
+            hidden.append(output.hidden_states[-2].cpu())
+            first.append(output[0].cpu())
+    return torch.cat(hidden), torch.cat(first)

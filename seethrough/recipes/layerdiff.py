@@ -13,6 +13,7 @@ from seethrough.recipe import (
     Experiment,
     Fraction,
     Hub,
+    NonNegativeInt,
     Output,
     PositiveFloat,
     PositiveInt,
@@ -169,6 +170,10 @@ class LayerDiff3DData(GroupData):
     Decomposition shows pages with their background."""
 
     groups: tuple[tuple[str, ...], ...] = (BODY_GROUP, HEAD_GROUP)
+
+    pad_frames: NonNegativeInt = 0
+    """Frames that every group has at least: further ones have the empty caption and no layer. For
+    a UNet without group embeddings."""
 
     cache_latents: Execution[bool] = False
     """Keep the posterior of every picture on disk; pays when pictures repeat, so when random_pad
@@ -359,6 +364,13 @@ class LayerDiff3DChain(Experiment):
         sizes = tuple(len(group) for group in groups)
         if self.inflate.group_sizes != sizes:
             yield "inflate.group_sizes", f"train_3d.data.groups have {sizes} tags"
+        padded = any(size < self.train_3d.data.pad_frames for size in sizes)
+        if padded and self.inflate.group_embedding:
+            yield (
+                "train_3d.data.pad_frames",
+                "group embeddings have none for further frames: set it to 0, or "
+                "inflate.group_embedding to false",
+            )
 
     def rehearsal(self) -> Experiment:
         # The rule names the classes of this file.

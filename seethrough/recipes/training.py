@@ -306,5 +306,7 @@ class TrainStage(Stage):
             yield "optim.precision", f"{stage} trains in bf16 or fp32"
         if self.optim.ema_decay is not None and self.deepspeed.offload_optimizer == "nvme":
             yield "optim.ema_decay", "weights on a disk have no average: offload to cpu, or none"
+        if self.hardware.channels_last:
+            yield "hardware.channels_last", f"{stage} lays weights out end to end: set it to false"
         if self.hardware.compile and self.deepspeed.zero_stage == 3:
             yield "hardware.compile", f"{stage} gathers weights as they are used: set it to false"

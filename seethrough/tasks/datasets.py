@@ -2,27 +2,27 @@
 
 from typing import Any, TypeVar
 
-from torch.utils.data import Dataset
-
 from seethrough.data.depth import DepthDataset2D, DepthDataset3D
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.replacement import load
+from seethrough.data.sample_dataset import SampleDataset
 from seethrough.recipe import evolve
 from seethrough.recipes.layer_data import CroppedData, GroupData, LayerData, PictureData
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff3DData
 from seethrough.recipes.marigold import Marigold2DData, Marigold3DData
 from seethrough.recipes.training import Data
+from seethrough.tasks.items import SampleItems
 from seethrough.tasks.task import Batch, StageContext
 
 DataT = TypeVar("DataT", bound=PictureData)
 
-AUGMENTATIONS = ("random_flip", "random_pad", "random_crop", "random_hsv")
-"""Probabilities of the sections that change a picture."""
+AUGMENTATIONS = ("random_flip", "random_pad", "random_mask", "random_crop", "random_hsv")
+"""Probabilities of the sections that change a picture or a mask."""
 
 
 def held_out(data: DataT) -> DataT | None:
-    """The same data over its held-out samples, as they are: nothing about them is random."""
+    """The same data over its held-out samples, as they are: with no random change."""
     if data.validation is None:
         return None
     off = {name: 0.0 for name in AUGMENTATIONS if hasattr(data, name)}
@@ -30,8 +30,8 @@ def held_out(data: DataT) -> DataT | None:
 
 
 def layer_dataset(data: LayerData, context: StageContext) -> LayerDiff2DDataset:
-    """One layer at a time, as a picture."""
-    return LayerDiff2DDataset(**_layer_options(data, context))
+    """One layer at a time, as a picture; its caption file is not read."""
+    return LayerDiff2DDataset(**_layer_options(data, context), caption_files=False)
 
 
 def tag_dataset(data: LayerDiff2DData, context: StageContext) -> LayerDiff2DDataset:
@@ -46,7 +46,9 @@ def tag_dataset(data: LayerDiff2DData, context: StageContext) -> LayerDiff2DData
 
 def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDataset:
     """All layers of a group at a time."""
-    return LayerDiff3DDataset(**_group_options(data, context), page_alpha=data.page_alpha)
+    return LayerDiff3DDataset(
+        **_group_options(data, context), page_alpha=data.page_alpha, pad_frames=data.pad_frames
+    )
 
 
 def page_depth_dataset(data: Marigold2DData, context: StageContext) -> DepthDataset2D:
@@ -67,9 +69,17 @@ def frame_depth_dataset(data: Marigold3DData, context: StageContext) -> DepthDat
     )
 
 
-def readable(dataset: Dataset[Batch], draw: Draw, data: Data) -> Batch:
-    """The item of a draw, or of what stands in for it where the recipe leaves bad samples out."""
-    return load(dataset, draw, skip=data.bad_samples == "skip").item
+def readable(
+    dataset: SampleDataset | SampleItems[Any], draw: Draw, data: Data, context: StageContext
+) -> Batch:
+    """The item of a draw, or of what stands in for it where the recipe leaves bad samples out.
+
+    For what is not training: says which samples were left out.
+    """
+    loaded = load(dataset, draw, skip=data.bad_samples == "skip")
+    for bad in loaded.left_out:
+        context.report(f"{context.name}: left out {dataset.page_path(bad.row)}: {bad.error}")
+    return loaded.item
 
 
 def _layer_options(data: LayerData, context: StageContext) -> dict[str, Any]:

@@ -116,6 +116,7 @@ def load_layerdiff(
         text = encode_captions(base, tags, device)
     else:
         text = cached_captions(text_cache, base, tags, device)
+    text = text.to(device)
     vae, trans_vae = load_vae(base), load_transparent_vae(transparent_vae)
     for module in (network, vae, trans_vae):
         nn.Module.to(module, device, dtype)

@@ -51,7 +51,11 @@ class Comparison:
             models, merged(sample), options
         )
         big_tags = [tag for tag in big_tags if tag in self.tags]
-        self._metrics = {name: LayerMetrics(self.tags, big_tags) for name in (CHAIN, *self._others)}
+        # One process decomposes: under an outer launcher the others wouldn't come to a gathering.
+        self._metrics = {
+            name: LayerMetrics(self.tags, big_tags, sync_on_compute=False)
+            for name in (CHAIN, *self._others)
+        }
 
     def truth(self, sample: Sample) -> Truth:
         """The true layers of a page, on its canvas."""

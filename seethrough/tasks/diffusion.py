@@ -15,6 +15,7 @@ from torch import Tensor
 from seethrough.data.draws import Draw
 from seethrough.recipes.objective import TimestepWeights
 from seethrough.tasks.task import Parts
+from seethrough.tasks.transfer import on_device
 
 QUARTERS = 4
 """Ranges of equal length that the timesteps are divided into for the log."""
@@ -53,7 +54,7 @@ class Diffusion:
         """One timestep a sample, (B,) int64."""
         places = [draw.numpy("timestep").random() for draw in draws]
         steps = np.searchsorted(self.cumulative / self.cumulative[-1], places, side="right")
-        return torch.from_numpy(steps.astype(np.int64)).to(device, non_blocking=True)
+        return on_device(torch.from_numpy(steps.astype(np.int64)), device)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Noisy latents at each sample's timestep, float32.

@@ -7,13 +7,13 @@ from typing import Any, Generic, TypeVar
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from seethrough.data.draws import Draw
 from seethrough.recipes.layer_data import PictureData
 from seethrough.recipes.training import TrainStage
 from seethrough.tasks.datasets import held_out, readable
 from seethrough.tasks.diffusion import Diffusion
+from seethrough.tasks.items import SampleItems
 from seethrough.tasks.latents import LatentStore, PictureEncoder, PictureItems
 from seethrough.tasks.task import Batch, Loss, Parts, StageContext, Task
 
@@ -85,7 +85,7 @@ class LatentDiffusionTask(Task[TrainStageT], Generic[TrainStageT]):
         for place, timestep in enumerate(self.diffusion.even_timesteps(VALIDATION_PLACES)):
             at = torch.tensor([timestep], device=self.context.device)
             for draw in self.fixed_draws("validation", place, place % len(items)):
-                item = readable(items, draw, self.data)
+                item = readable(items, draw, self.data, self.context)
                 batch: Any = send_to_device(self.collate([item]), self.context.device)
                 loss = self.loss_at(model, batch, at)
                 assert loss.parts is not None
@@ -97,18 +97,17 @@ class LatentDiffusionTask(Task[TrainStageT], Generic[TrainStageT]):
         # Nothing counts where absent frames weigh nothing and there are no others.
         return {"loss": sum(sums) / sum(counts), **means} if means else {}
 
-    def items(self, dataset: Any) -> Any:
+    def items(self, dataset: Any) -> SampleItems[Any]:
         """What `loss` takes, of one of the family's datasets."""
         return PictureItems(dataset, self.store)
 
-    def dataset(self) -> Dataset[Batch]:
+    def dataset(self) -> SampleItems[Any]:
         return self.items(self.layers)
 
     def sample_name(self, row: int) -> str:
         return str(self.layers.page_path(row))
 
-    def prepare(self, model: nn.Module) -> None:
-        del model
+    def prepare(self) -> None:
         self.encoder.to(self.context.device)
 
     def collate(self, items: list[Batch]) -> Batch:

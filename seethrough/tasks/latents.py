@@ -2,16 +2,15 @@
 
 import hashlib
 import os
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from seethrough.data.draws import Draw
 from seethrough.data.items import Item
@@ -20,6 +19,8 @@ from seethrough.data.sample_dataset import SampleDataset
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import load_model, open_base
 from seethrough.recipes.objective import Objective
+from seethrough.tasks.items import SampleItems
+from seethrough.tasks.noise import normal
 from seethrough.tasks.task import Batch
 
 LAYERDIFFUSE_ENCODER = "ld_diffusers_sdxl_vae_transparent_encoder.safetensors"
@@ -132,8 +133,7 @@ class LatentEncoder(PictureEncoder):
             return (mean + std * posterior[:, 2]) * self.scale
         if not self.use_noise:
             return mean * self.scale
-        noise = draw.numpy("posterior").standard_normal(tuple(mean.shape), dtype=np.float32)
-        noise = torch.from_numpy(noise).to(mean.device, non_blocking=True)
+        (noise,) = normal([draw], "posterior", mean.shape, mean.device)
         return (mean + std * noise) * self.scale
 
 
@@ -150,8 +150,8 @@ def weights_hash(options: str, modules: Iterable[nn.Module | None]) -> str:
 class LatentStore:
     """Posteriors on disk, one file a picture.
 
-    The key holds the bytes of the sample's files, the tag, the crop and the dataset's options,
-    and the weights of the encoder, so nothing here can go stale.
+    The key holds the bytes of the sample's files, all else that the picture is made from
+    (`Item.key`), and the weights of the encoder: other inputs lie at another place.
     """
 
     def __init__(self, folder: Path, encoder_fingerprint: str) -> None:
@@ -171,12 +171,12 @@ class LatentStore:
     def write(self, path: Path, posterior: Tensor) -> None:
         """Store a posterior, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         save_file({"posterior": posterior.cpu().contiguous()}, partial)
         os.replace(partial, path)
 
 
-class PictureItems(Dataset[Batch]):
+class PictureItems(SampleItems[SampleDataset]):
     """Items for the tasks: by name the pictures to encode, or posteriors where they are stored.
 
     An item is what `Item.describe` tells, with `pictures` {name: (4, T, T) uint8}, `posteriors`
@@ -184,12 +184,9 @@ class PictureItems(Dataset[Batch]):
     """
 
     def __init__(self, dataset: SampleDataset, store: LatentStore | None) -> None:
-        self.dataset = dataset
+        super().__init__(dataset)
         self.store = store
-        self._hashes: dict[int, str] = {}
-
-    def __len__(self) -> int:
-        return len(self.dataset)
+        self._hashes: dict[Path, str] = {}
 
     def __getitem__(self, draw: Draw) -> Batch:
         item = self.dataset.item(draw)
@@ -207,7 +204,7 @@ class PictureItems(Dataset[Batch]):
         return {**item.describe(), "pictures": pictures, "posteriors": posteriors, "places": places}
 
     def _hash(self, item: Item) -> str:
-        row = item.draw.sample
-        if row not in self._hashes:
-            self._hashes[row] = item.sample.bytes_hash()
-        return self._hashes[row]
+        page = item.sample.page_path
+        if page not in self._hashes:
+            self._hashes[page] = item.sample.bytes_hash()
+        return self._hashes[page]

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
-from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR, TRAINING_TAGS
 from seethrough.models.checkpoints import open_base
 from seethrough.models.text_table import TextTable, encode_captions
 from seethrough.recipes.layerdiff import LayerDiff2DTrain, LayerDiff3DTrain
@@ -18,8 +17,13 @@ from seethrough.tasks.latent_diffusion import LatentDiffusionTask
 from seethrough.tasks.latents import LatentEncoder, load_transparent_vae, load_vae
 from seethrough.tasks.noise import offset_noise
 from seethrough.tasks.task import Batch, StageContext
+from seethrough.tasks.transfer import on_device
 
 LayerDiffStageT = TypeVar("LayerDiffStageT", LayerDiff2DTrain, LayerDiff3DTrain)
+
+TEXT_ON_DEVICE = 2**30
+"""Bytes of text embeddings that the device holds at most. Those of the tags are some 16 MB; those
+of many caption files stay on the host."""
 
 
 class LayerDiffTask(LatentDiffusionTask[LayerDiffStageT], Generic[LayerDiffStageT]):
@@ -43,9 +47,9 @@ class LayerDiffTask(LatentDiffusionTask[LayerDiffStageT], Generic[LayerDiffStage
             diffusion=Diffusion(objective, scheduler, objective.prediction_type),
             encoder=LatentEncoder(self.vae, self.transparent_vae, objective),
         )
-        captions = {*self.layers.captions(), *TRAINING_TAGS, LEGWEAR_WITH_FOOTWEAR, ""}
+        captions = {*self.layers.captions(), ""}
         captions.update(() if self.held_out is None else self.held_out.captions())
-        # At most some 26 captions: encoded once, and the encoders are gone before the UNet comes.
+        # Encoded once, and the encoders are gone before the UNet comes.
         self.text = encode_captions(base, sorted(captions), context.device)
         side = float(stage.data.target_size)
         # Original size, top left corner, target size. Made once: a copy to the device at each
@@ -56,9 +60,10 @@ class LayerDiffTask(LatentDiffusionTask[LayerDiffStageT], Generic[LayerDiffStage
     def make_dataset(self, data: Any) -> LayerDiff2DDataset | LayerDiff3DDataset:
         """The family's dataset of pictures, from a section like the stage's `data`."""
 
-    def prepare(self, model: nn.Module) -> None:
-        super().prepare(model)
-        self.text: TextTable = self.text.to(self.context.device)
+    def prepare(self) -> None:
+        super().prepare()
+        if self.text.nbytes <= TEXT_ON_DEVICE:
+            self.text: TextTable = self.text.to(self.context.device)
 
     def noise(self, draws: Sequence[Draw], shape: Sequence[int]) -> Tensor:
         """Noise for latents (B, *shape), float32, on the device."""
@@ -88,8 +93,9 @@ class LayerDiffTask(LatentDiffusionTask[LayerDiffStageT], Generic[LayerDiffStage
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Hidden states (B * F, 77, width), pooled embeddings and time ids of captions (B, F)."""
         flat = [caption for row in captions for caption in row]
-        rows = self.text.rows(flat).to(self.text.hidden.device, non_blocking=True)
-        return self.text.hidden[rows], {
-            "text_embeds": self.text.pooled[rows],
+        rows = on_device(self.text.rows(flat), self.text.hidden.device)
+        device = self.context.device
+        return on_device(self.text.hidden[rows], device), {
+            "text_embeds": on_device(self.text.pooled[rows], device),
             "time_ids": self.time_ids.expand(len(flat), -1),
         }

@@ -15,6 +15,7 @@ from seethrough.tasks.groupwise import TEMPORAL, GroupwiseTask, GroupwiseUNet, N
 from seethrough.tasks.layerdiff import LayerDiffTask
 from seethrough.tasks.layerdiff_pictures import Network, group_frames
 from seethrough.tasks.task import Batch, ParameterGroup, StageContext
+from seethrough.tasks.transfer import on_device
 
 
 class LayerDiff3D(GroupwiseTask[LayerDiff3DTrain], LayerDiffTask[LayerDiff3DTrain]):
@@ -40,11 +41,12 @@ class LayerDiff3D(GroupwiseTask[LayerDiff3DTrain], LayerDiffTask[LayerDiff3DTrai
                 f"noisy layer and the page make {channels}: a 2D UNet with the mask condition has "
                 "no 3D form"
             )
-        sizes = [len(group) for group in self.stage.data.groups]
+        data = self.stage.data
+        sizes = [max(len(group), data.pad_frames) for group in data.groups]
         if model.config["group_embedding"] and list(model.config["group_embedding_num"]) != sizes:
             raise InputError(
                 f"{folder}: this UNet has groups of {list(model.config['group_embedding_num'])} "
-                f"frames, but data.groups have {sizes} tags"
+                f"frames, but data.groups and data.pad_frames make {sizes}"
             )
         return groupwise
 
@@ -78,7 +80,7 @@ class LayerDiff3D(GroupwiseTask[LayerDiff3DTrain], LayerDiffTask[LayerDiff3DTrai
                 "added_cond_kwargs": conditions,
             },
             truth=(latents, noise, timesteps),
-            weights=self.frame_weights(items).to(latents.device, non_blocking=True),
+            weights=on_device(self.frame_weights(items), latents.device),
         )
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:

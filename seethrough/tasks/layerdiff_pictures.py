@@ -75,7 +75,7 @@ def group_frames(task: LayerDiffTask[Any], group: int, network: Network) -> Imag
 
 def _item(task: LayerDiffTask[Any], draw: Draw) -> Batch:
     """An item with all its pictures."""
-    return readable(PictureItems(task.layers, None), draw, task.stage.data)
+    return readable(PictureItems(task.layers, None), draw, task.stage.data, task.context)
 
 
 def _true(item: Batch, name: str) -> Tensor:

@@ -9,7 +9,6 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from seethrough.data.depth import DepthDataset2D, DepthDataset3D, latent_mask
 from seethrough.data.draws import Draw
@@ -28,10 +27,12 @@ from seethrough.recipes.marigold import (
 from seethrough.tasks.datasets import frame_depth_dataset, page_depth_dataset
 from seethrough.tasks.diffusion import Diffusion
 from seethrough.tasks.groupwise import GroupwiseTask, GroupwiseUNet, Noised
+from seethrough.tasks.items import SampleItems
 from seethrough.tasks.latent_diffusion import LatentDiffusionTask
 from seethrough.tasks.latents import PictureEncoder, load_vae, network_input, weights_hash
 from seethrough.tasks.noise import depth_noise
 from seethrough.tasks.task import Batch, Loss, StageContext, Task
+from seethrough.tasks.transfer import on_device
 
 MarigoldStageT = TypeVar("MarigoldStageT", Marigold2DTrain, Marigold3DTrain)
 
@@ -123,7 +124,7 @@ class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT])
         return self.prompt.expand(rows, -1, -1)
 
 
-class PageItems(Dataset[Batch]):
+class PageItems(SampleItems[DepthDataset2D]):
     """Items of pages, with the cells of the latents whose depth counts.
 
     An item is the dataset's, with `cells`, (h, w) bool: those wholly inside the mask; and their
@@ -131,11 +132,8 @@ class PageItems(Dataset[Batch]):
     """
 
     def __init__(self, dataset: DepthDataset2D, factor: int) -> None:
-        self.dataset = dataset
+        super().__init__(dataset)
         self.factor = factor
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> Batch:
         item = self.dataset[draw]
@@ -189,19 +187,13 @@ class Marigold2D(MarigoldTask[Marigold2DTrain]):
         )
 
 
-class FrameItems(Dataset[Batch]):
+class FrameItems(SampleItems[DepthDataset3D]):
     """Items of all layers of a group: pictures and depths by name, absent layers left out.
 
     An item is what `DepthItem.describe` tells, with `pictures` {name: (4, T, T) uint8 ARGB} and
     `depths` {name: (1, T, T) float32 in [-1, 1]}. The page is encoded once, although it is a
     condition and a frame.
     """
-
-    def __init__(self, dataset: DepthDataset3D) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> Batch:
         item = self.dataset.item(draw)
@@ -264,5 +256,5 @@ class Marigold3D(GroupwiseTask[Marigold3DTrain], MarigoldTask[Marigold3DTrain]):
                 "encoder_hidden_states": self.text(weights.numel()),
             },
             truth=(latents, noise, timesteps),
-            weights=weights.to(latents.device, non_blocking=True),
+            weights=on_device(weights, latents.device),
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seethrough.data.draws import Draw
 from seethrough.recipes.objective import Downscale, MarigoldObjective
+from seethrough.tasks.transfer import on_device
 
 MOST_LEVELS = 10
 """Levels of every way of downscaling that ends at a side of 1."""
@@ -27,7 +28,7 @@ def normal(
     The host's generator gives the same numbers whatever the device is.
     """
     rows = [draw.numpy(stream).standard_normal(tuple(shape), dtype=np.float32) for draw in draws]
-    return _to_device(torch.from_numpy(np.stack(rows)), device)
+    return on_device(torch.from_numpy(np.stack(rows)), device)
 
 
 def offset_noise(
@@ -73,7 +74,7 @@ def _drawn(draw: Draw, shape: Sequence[int], strength: Tensor, downscale: Downsc
 
     def numbers(size: tuple[int, ...]) -> Tensor:
         values = torch.from_numpy(random.standard_normal(size, dtype=np.float32))
-        return _to_device(values, strength.device)
+        return on_device(values, strength.device)
 
     frames = (1, *shape) if len(shape) == 3 else tuple(shape)
     noise = multi_res_noise(frames, strength, downscale, random.random, numbers)
@@ -136,9 +137,3 @@ def level_sizes(
 def annealed(strength: float, timesteps: Tensor, count: int) -> Tensor:
     """The strength at each of `count` timesteps: it falls to 0 with the noise. float32."""
     return strength * (timesteps.to(torch.float32) / count)
-
-
-def _to_device(numbers: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cuda":
-        numbers = numbers.pin_memory()
-    return numbers.to(device, non_blocking=True)

@@ -131,9 +131,9 @@ class Task(ABC, Generic[StageT]):
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         """Write the trained weights as others read them; returns the named artifacts."""
 
-    def prepare(self, model: nn.Module) -> None:
+    def prepare(self) -> None:
         """Move frozen networks to the device and fill caches."""
-        del model
+        return
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[ParameterGroup]:
         """Parameters to train; what is left out is frozen before the optimizer is made."""

@@ -18,7 +18,7 @@ from seethrough.recipes.transparent_vae import TransparentVaeTrain
 from seethrough.tasks.datasets import held_out, layer_dataset, readable
 from seethrough.tasks.latents import network_input
 from seethrough.tasks.noise import normal
-from seethrough.tasks.task import Batch, Loss, ParameterGroup, Task
+from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext, Task
 
 SCALE_PICTURES = 256
 """Layers, with their pages, whose latents give the scaling factor."""
@@ -60,6 +60,10 @@ class Autoencoders(nn.Module):
 class TransparentVaeTask(Task[TransparentVaeTrain]):
     """Reconstruction of alpha and colour, of the base picture, and a small KL term."""
 
+    def __init__(self, stage: TransparentVaeTrain, context: StageContext) -> None:
+        super().__init__(stage, context)
+        self.layers = layer_dataset(stage.data, context)
+
     def build(self) -> nn.Module:
         model = self.stage.model
         seed = self.stage.seed
@@ -97,10 +101,10 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         return [ParameterGroup("all", chosen, lr)]
 
     def dataset(self) -> LayerDiff2DDataset:
-        return layer_dataset(self.stage.data, self.context)
+        return self.layers
 
     def sample_name(self, row: int) -> str:
-        return str(self.dataset().page_path(row))
+        return str(self.layers.page_path(row))
 
     def weight(self, batch: Batch) -> float:
         return len(batch["draw"])
@@ -157,7 +161,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """Rows of a true layer and its reconstruction."""
         assert isinstance(model, Autoencoders)
         shown: list[Tensor] = []
-        for item in self._items(self.dataset(), PICTURE_ROWS, "pictures"):
+        for item in self._items(self.layers, PICTURE_ROWS, "pictures"):
             layer = self._input(item["layer"])
             shown += [layer[0, [1, 2, 3, 0]].cpu(), self._decode(model, layer)[0].cpu()]
         return {"reconstructions": picture_grid(shown, columns=2)}
@@ -194,12 +198,12 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """Up to `count` items at fixed draws, at most four of each sample."""
         for index in range(min(count, 4 * len(dataset))):
             draw = Draw(seed=0, stage=purpose, step=0, index=index, sample=index % len(dataset))
-            yield readable(dataset, draw, self.stage.data)
+            yield readable(dataset, draw, self.stage.data, self.context)
 
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         """Both networks; the scaling factor gives latents the standard deviation asked for."""
         assert isinstance(model, Autoencoders)
-        items = self._items(self.dataset(), SCALE_PICTURES, "scale")
+        items = self._items(self.layers, SCALE_PICTURES, "scale")
         pictures = (item[kind] for item in items for kind in KINDS)
         with torch.no_grad():
             means = [

@@ -69,6 +69,19 @@ def test_3d_item_shapes_ranges_and_captions(tmp_path: Path):
     assert with_shoes["captions"] == list(BODY_GROUP)
 
 
+def test_groups_are_padded_with_absent_frames(tmp_path: Path):
+    source = two_samples(tmp_path)
+    plain, padded = dataset_3d(source), dataset_3d(source, pad_frames=12)
+    item, longer = plain[at(1)], padded[at(1)]
+    assert longer["captions"] == [*HEAD_GROUP, ""]
+    assert longer["present"].tolist() == [*item["present"].tolist(), False]
+    assert torch.equal(longer["layers"][:11], item["layers"]) and not longer["layers"][11].any()
+    assert torch.equal(longer["page"], item["page"])
+    assert set(padded.captions()) == {*plain.captions(), ""}
+    # A longer group stays as it is.
+    assert padded[at(0)]["captions"] == plain[at(0)]["captions"]
+
+
 def test_frames_are_the_layers_at_the_union_box(tmp_path: Path):
     """Against the files, cut by hand: both the page and each frame, alpha first."""
     dataset = dataset_3d(two_samples(tmp_path))
@@ -315,7 +328,7 @@ def test_a_sample_that_cant_be_read_is_named(tmp_path: Path, make):
     layers = sorted(tmp_path.glob("p_*.png"))
     for path in layers:
         path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(InputError, match=r"p_\w+\.png: broken or truncated"):
+    with pytest.raises(InputError, match=r"p_\w+\.png: broken"):
         dataset[at(0)]
     annotation_path = tmp_path / "p_ann.json"
     content = json.loads(annotation_path.read_text())

@@ -98,6 +98,13 @@ def test_page_without_alpha_is_opaque(tmp_path: Path):
     assert page.shape == (5, 6, 4) and (page[..., 3] == 255).all()
 
 
+def test_a_grey_page_of_16_bit_becomes_the_nearest_of_8(tmp_path: Path):
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    cv2.imwrite(str(tmp_path / "g.png"), grey.astype(np.uint16) * 257)
+    page = read_sample(tmp_path / "g.png").page()
+    assert np.array_equal(page, np.dstack([grey, grey, grey, np.full_like(grey, 255)]))
+
+
 @pytest.mark.parametrize("mode", ["palette", "interlaced", "16 bit", "grey and alpha", "WebP"])
 def test_any_kind_of_picture_with_alpha_is_read_alike(tmp_path: Path, mode: str):
     """Only the plain kind of PNG, 8 bit RGBA, is decoded by OpenCV."""

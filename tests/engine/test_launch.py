@@ -65,6 +65,19 @@ def test_own_processes_make_what_an_outer_launcher_does(warm: Warm, tmp_path: Pa
         assert done.out == "rows: done\ntrain: done\ntotal: done\n"
 
 
+def test_the_recipe_decides_not_the_launcher_s_configuration(warm: Warm, tmp_path: Path) -> None:
+    """What `accelerate launch` has in its file for other programs changes nothing."""
+    told: dict[str, str | None] = {
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DYNAMO_BACKEND": "EAGER",
+    }
+    for name, env in (("plain", {}), ("told", told)):
+        done = warm.run(CHAIN, f"--runs={tmp_path / name}", env=env)
+        assert done.code == 0, done.err
+    assert weights(tmp_path / "plain") == weights(tmp_path / "told")
+
+
 def test_work_comes_whole_to_other_processes(tmp_path: Path) -> None:
     stage = Total()
     work = Work(
@@ -157,6 +170,15 @@ def test_failures_of_own_processes(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("RuntimeError: a bug at row 7") == 1
     assert "train: a process failed; its traceback stands above" in done.stderr
+
+
+def test_bad_input_on_an_own_process_alone(warm: Warm, tmp_path: Path) -> None:
+    """DeepSpeed has a process of its own even where it is the only one."""
+    alone = "--train.deepspeed.zero_stage=1"
+    done = warm.run(CHAIN, f"--runs={tmp_path}", alone, "--train.bad_row=7")
+    assert done.code == 2
+    assert done.err.count("row 7 can't be read: mend it") == 1
+    assert "Traceback" not in done.err
 
 
 def test_a_rank_that_is_killed_ends_the_run(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import attrs
 import torch
 from safetensors.torch import save_file
 
-from seethrough.engine.memory import count_parameters
+from seethrough.engine.memory import count_parameters, memory_lines
 from seethrough.engine.plan import make_plan
-from seethrough.recipe import Resolved, load
+from seethrough.recipe import Resolved, evolve, load
+from seethrough.recipes.layerdiff import LayerDiff2DTrain
+from seethrough.recipes.training import AdamW, AdamW8bit
 from tests.engine.conftest import CHAIN, ROOT, Warm
 
 LIGHT = (
@@ -144,6 +146,14 @@ def test_memory_of_the_published_recipe(tmp_path: Path) -> None:
     ) in make_plan(small, tmp_path).text(memory=True)
 
 
+def test_no_way_to_spread_what_cannot_be_cut() -> None:
+    default = LayerDiff2DTrain()
+    small = evolve(default.hardware, device_memory_gib=16)
+    for optim in (AdamW8bit(), AdamW(precision="fp16")):
+        *_, last = memory_lines(evolve(default, optim=optim, hardware=small), {})
+        assert "zero_stage" not in last and "does not fit in 16 GiB: use more" in last
+
+
 def test_memory_of_offloaded_state(tmp_path: Path) -> None:
     flags = {
         "deepspeed.zero_stage": "3",
@@ -157,4 +167,13 @@ def test_memory_of_offloaded_state(tmp_path: Path) -> None:
     count = 2_567_475_204
     # Of 8 processes each holds an eighth: 2 B of weights; 4 + 8 + 4 B and the gradient in float32.
     assert f"{(2 + 4 + 8 + 4 + 4) * count / 2**30:.1f} GiB of host memory for 8 processes" in text
-    assert f"  {2 / 8 * count / 2**30:.1f} GiB a device leaves" in text
+    # On the device the gradients' share, and two buckets of 5e8 elements.
+    buckets = 2 * 5e8 * 2
+    assert f"  {buckets / 2**30:.1f} GiB a device for buckets of gradients" in text
+    assert f"  {(2 / 8 * count + buckets) / 2**30:.1f} GiB a device leaves" in text
+    # The whole network in float32.
+    more = f"  {4 * count / 2**30:.1f} GiB more on the main device while it validates or makes"
+    assert more in text
+    never = resolved.override([("train_2d.schedule.pictures_every", "none")]).resolve()
+    (_, train_2d, *_) = make_plan(never, tmp_path).text(memory=True).split("\n\n")
+    assert more not in train_2d

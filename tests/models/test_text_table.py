@@ -3,10 +3,12 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from transformers import CLIPTextModel
 
 from seethrough.errors import InputError
 from seethrough.models import text_table
@@ -41,6 +43,33 @@ def test_a_row_does_not_depend_on_the_other_captions(base: Path) -> None:
     torch.testing.assert_close(alone.hidden[0], together.hidden[1])
     torch.testing.assert_close(alone.pooled[0], together.pooled[1])
     assert not torch.allclose(together.pooled[0], together.pooled[1])
+
+
+def test_captions_are_encoded_a_few_at_a_time(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the captions of many files take no more memory on the device than some tags."""
+    captions = [f"hair {number}" for number in range(7)]
+    together = encode_captions(base, captions)
+    sizes: list[int] = []
+    forward = CLIPTextModel.forward
+
+    def counted(self: CLIPTextModel, input_ids: torch.Tensor, **options: Any) -> Any:
+        sizes.append(len(input_ids))
+        return forward(self, input_ids, **options)
+
+    monkeypatch.setattr(CLIPTextModel, "forward", counted)
+    monkeypatch.setattr(text_table, "ENCODED_AT_ONCE", 3)
+    few = encode_captions(base, captions)
+    assert sizes == 2 * [3, 3, 1]  # by each of two encoders
+    torch.testing.assert_close(few.hidden, together.hidden)
+    torch.testing.assert_close(few.pooled, together.pooled)
+
+
+def test_a_caption_that_a_long_table_lacks_is_told_without_all_others() -> None:
+    table = TextTable(tuple(map(str, range(100))), torch.zeros(100, 1, 1), torch.zeros(100, 1))
+    assert table.nbytes == 800
+    with pytest.raises(InputError, match=r"'tail' .*'29' and 70 others; encode it") as told:
+        table.rows(["tail"])
+    assert "'30'" not in str(told.value)
 
 
 def test_dtype(base: Path) -> None:

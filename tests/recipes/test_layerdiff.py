@@ -114,6 +114,7 @@ TRAIN_3D = {
         "data.crop_to": "layers",
         "data.crop_tags": "()",
         "data.crop_skip_tags": "()",
+        "data.pad_frames": "0",
     },
     "training programs: the learning rate across frames is read nowhere": {
         "model.temporal_lr": "none",
@@ -280,6 +281,13 @@ def test_parameters_are_known_for_the_published_base_alone() -> None:
             ],
         ),
         (
+            ("train_3d.data.pad_frames=13",),
+            [
+                "train_3d.data.pad_frames: group embeddings have none for further frames: set it "
+                "to 0, or inflate.group_embedding to false"
+            ],
+        ),
+        (
             ("train_2d.data.random_mask=0.5",),
             ["train_2d.data.random_mask: changes what mask_condition shows: needs that, or 0"],
         ),
@@ -374,6 +382,11 @@ def test_validation_needs_samples_and_samples_validation(stage: str) -> None:
         f"{stage}.data.validation: nothing measures them: set schedule.validate_every"
     ]
     assert is_accepted(V3, every, samples)
+
+
+def test_groups_are_padded_where_no_embedding_counts_their_frames() -> None:
+    assert is_accepted(V3, "train_3d.data.pad_frames=11")
+    assert is_accepted(V3, "train_3d.data.pad_frames=13", "inflate.group_embedding=false")
 
 
 def test_held_out_samples_are_no_part_of_what_is_trained(tmp_path: Path) -> None:

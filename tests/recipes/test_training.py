@@ -130,6 +130,11 @@ def test_what_the_rules_let_pass(flags: tuple[str, ...]) -> None:
             "optim: deepspeed.zero_stage=1 cuts its state anywhere, which only AdamW's allows",
         ),
         (
+            ("deepspeed.zero_stage=1", "hardware.channels_last=true"),
+            "hardware.channels_last: deepspeed.zero_stage=1 lays weights out end to end: set it to "
+            "false",
+        ),
+        (
             ("deepspeed.zero_stage=2", "optim.precision=fp16"),
             "optim.precision: deepspeed.zero_stage=2 trains in bf16 or fp32",
         ),

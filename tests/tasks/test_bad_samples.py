@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 
@@ -93,8 +94,13 @@ def test_pictures_and_export_leave_them_out_too(
     small: Small, unet_3d: Path, samples: Path, tmp_path: Path
 ) -> None:
     task = make("2d", small, unet_3d, samples, tmp_path / "2d", "skip")
+    said: list[str] = []
+    task.context = attrs.evolve(task.context, report=said.append)
     with torch.no_grad():
         assert task.pictures(task.build().eval())
+    assert {line.partition(".png: ")[0] for line in said} == {
+        f"small: left out {samples.parent / name}" for name in "bde"
+    }
     stage = TransparentVaeTrain()
     shapes = evolve(
         stage.model, vae_channels=(4, 4, 8, 8), vae_layers=1, vae_norm_groups=2,

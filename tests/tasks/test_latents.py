@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seethrough.data.items import PAGE
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
+from seethrough.data.layout import Sample
 from seethrough.data.padding import bleed_batch
 from seethrough.data.sample_dataset import LayerDataset
 from seethrough.data.tags import TAG_GROUPS
@@ -285,6 +286,23 @@ def test_models_share_the_pictures_that_they_have_in_common(small: Small, tmp_pa
     alone = places(layers, store)
     together = places(frames(small, crop_to="character"), store)
     assert len(alone) == 2 and alone.items() <= together.items()
+
+
+def test_a_repeated_sample_is_hashed_once(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    bytes_hash = Sample.bytes_hash
+
+    def counted(sample: Sample) -> str:
+        hashed.append(sample.page_path)
+        return bytes_hash(sample)
+
+    monkeypatch.setattr(Sample, "bytes_hash", counted)
+    items = PictureItems(frames(small, sources=[(small.samples, 3)]), LatentStore(tmp_path, ""))
+    for row in range(len(items)):
+        items[draw(0, sample=row)]
+    assert len(items) == 6 and len(hashed) == len(set(hashed)) == 2
 
 
 def test_a_changed_byte_of_a_sample_changes_its_key(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -18,6 +19,7 @@ from seethrough.models.checkpoints import read_state_dict
 from seethrough.models.text_table import encode_captions
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.objective import Objective
+from seethrough.tasks import layerdiff
 from seethrough.tasks.layerdiff2d import UNET_DELTA, LayerDiff2D
 from tests.tasks.small import SCALING, SIDE, Small, batch, context, draw, stage_2d
 
@@ -174,6 +176,21 @@ def test_the_network_sees_the_captions_that_are_left(small: Small, tmp_path: Pat
         task.loss(model, data)
         caption = "" if probability else data["items"][0]["caption"]
         torch.testing.assert_close(seen[-1], table.hidden[table.rows([caption])])
+
+
+@pytest.mark.parametrize(("bytes_on_device", "kind"), [(2**30, "meta"), (0, "cpu")])
+def test_text_embeddings_of_many_captions_stay_on_the_host(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_on_device: int, kind: str
+) -> None:
+    """Their rows come to the device; PyTorch's device without memory stands for a GPU."""
+    monkeypatch.setattr(layerdiff, "TEXT_ON_DEVICE", bytes_on_device)
+    task = make(small, tmp_path)
+    task.context = attrs.evolve(task.context, device=torch.device("meta"))
+    task.prepare()
+    hidden, added = task.text_conditions([["topwear"], [""]])
+    assert task.text.hidden.device.type == kind
+    assert hidden.device.type == added["text_embeds"].device.type == "meta"
+    assert hidden.shape == (2, *task.text.hidden.shape[1:])
 
 
 @pytest.mark.parametrize(

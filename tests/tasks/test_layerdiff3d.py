@@ -322,7 +322,10 @@ def test_a_2d_unet_is_refused(small: Small, unet_2d: Path, tmp_path: Path) -> No
 
 def test_groups_of_other_sizes_are_refused(small: Small, unet_3d: Path, tmp_path: Path) -> None:
     task = make(small, unet_3d, tmp_path, data={"groups": (HEAD_GROUP, BODY_GROUP)})
-    with pytest.raises(InputError, match=r"\[13, 11\] frames.*data\.groups have \[11, 13\] tags"):
+    with pytest.raises(InputError, match=r"\[13, 11\] frames.*make \[11, 13\]"):
+        task.build()
+    task = make(small, unet_3d, tmp_path, data={"pad_frames": 13})
+    with pytest.raises(InputError, match=r"\[13, 11\] frames.*pad_frames make \[13, 13\]"):
         task.build()
 
 
@@ -336,6 +339,12 @@ def test_a_network_without_group_embeddings_trains_too(
     assert not any("group_embeds" in name for name, _ in model.named_parameters())
     total, gradient = gradients(task, model, [[BODY, HEAD]])
     assert total > 0 and gradient.norm() > 0
+    # Its groups may have further frames, which count as absent ones do.
+    padded = make(small, unet, tmp_path, data={"pad_frames": 13}, absent_weight=0.5)
+    data = batch(padded, HEAD)
+    assert padded.weight(data) == 2 + 0.5 * 11
+    assert padded.latents(data["items"][0]).shape[0] == 13 + 1
+    assert float(padded.loss(model, data).total.detach()) > 0
 
 
 def test_the_options_of_the_recipe_reach_the_dataset(
@@ -346,7 +355,7 @@ def test_the_options_of_the_recipe_reach_the_dataset(
         "crop_to": "character", "layer_alpha": "premultiplied", "ngroup_iters": 2,
         "global_batch": 6, "page_alpha": "character",
         "groups": (HEAD_GROUP, BODY_GROUP), "crop_tags": (("head",), ()),
-        "crop_skip_tags": ("objects",),
+        "crop_skip_tags": ("objects",), "pad_frames": 12,
     }  # fmt: skip
     layers: Any = make(small, unet_3d, tmp_path, data=options).layers
     assert len(layers) == 3 * 2
@@ -355,6 +364,6 @@ def test_the_options_of_the_recipe_reach_the_dataset(
     assert layers.crop_to == "character" and layers.layer_alpha == "premultiplied"
     assert layers.groups == (HEAD_GROUP, BODY_GROUP)
     assert layers.crop_tags == (("head",), ()) and layers.crop_skip_tags == ("objects",)
-    assert (layers.ngroup_iters, layers.global_batch) == (2, 6)
+    assert (layers.ngroup_iters, layers.global_batch, layers.pad_frames) == (2, 6, 12)
     assert layers.page_alpha == "character"
     assert [layers.group(draw(i)) for i in range(6)] == [0, 0, 1, 1, 0, 0]
