@@ -11,7 +11,6 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
-from seethrough.data.depth import latent_mask
 from seethrough.data.draws import Draw
 from seethrough.data.padding import bleed_batch
 from seethrough.data.tags import TAGS_V2
@@ -178,13 +177,6 @@ def test_a_page_without_any_cell_has_a_loss_of_zero(task_2d: Marigold2D) -> None
     loss.total.backward()
     assert task_2d.weight(data) == 0 and loss.total.item() == 0
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
-
-
-def test_the_published_example_of_cells() -> None:
-    """Number 8 of the parity tests: one pixel that doesn't count costs its cell."""
-    mask = torch.ones(1, 1, 16, 16, dtype=torch.bool)
-    mask[..., 3, 3] = False
-    assert latent_mask(mask)[0, 0].tolist() == [[False, True], [True, True]]
 
 
 def test_2d_micro_batches_add_up(task_2d: Marigold2D) -> None:
