@@ -30,8 +30,9 @@ from seethrough.inference.marigold import (
     merge_frames,
 )
 from seethrough.models import UNetFrameConditionModel
-from seethrough.models.small_base import save_small_base
+from seethrough.models.small_base import save_small_marigold
 from tests.inference.small import small_unet
+from tests.models.packed import save_packed
 
 SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -60,7 +61,7 @@ def depth_unet(**config: Any) -> UNetFrameConditionModel:
     """A small SD2-shaped 3D UNet; `config` adds to its config."""
     given: dict[str, Any] = {
         "in_channels": 12,
-        "cross_attention_dim": 32,
+        "cross_attention_dim": 64,
         "addition_embed_type": None,
         "tag_version": "v2",
     }
@@ -82,11 +83,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         AutoencoderKL(**vae_config).save_pretrained(folder / "own vae")
-    save_small_base(folder, vae=folder / "own vae", captions=["a"])
-    for part in ("unet", "scheduler"):
-        shutil.rmtree(folder / part)
+    save_small_marigold(folder, vae=folder / "own vae", text_width=64)
+    shutil.rmtree(folder / "unet")
     depth_unet().save_pretrained(folder / "unet")
-    ddim().save_pretrained(folder / "scheduler")
     return folder
 
 
@@ -151,15 +150,24 @@ class TestLoad:
     def test_all_parts(self, repository: Path, dtype: torch.dtype) -> None:
         models = load_marigold(repository / "unet", repository, dtype=dtype)
         assert {models.unet.dtype, models.vae.dtype, models.prompt.dtype} == {dtype}
-        assert models.prompt.shape == (2, 32)
+        assert models.prompt.shape == (2, 64)
         assert models.pixels_per_latent == 8
         assert not any(p.requires_grad for p in models.unet.parameters())
+
+    def test_a_unet_of_4_bits(self, repository: Path, tmp_path: Path) -> None:
+        wide = depth_unet(block_out_channels=(64, 64))
+        wide.save_pretrained(tmp_path / "whole")
+        save_packed(wide, tmp_path)
+        packed, whole = (load_marigold(unet, repository) for unet in (tmp_path, tmp_path / "whole"))
+        expected = frame_depths(whole, picture(0), LAYERS, options=SMALL)
+        for tag, depth in frame_depths(packed, picture(0), LAYERS, options=SMALL).items():
+            assert 0 < np.abs(depth - expected[tag]).mean() < 0.2 * expected[tag].std()
 
     @pytest.mark.parametrize(
         ("config", "message"),
         [
             ({"in_channels": 8}, "in_channels is 8, .* has 12"),
-            ({"cross_attention_dim": 12}, "cross_attention_dim is 12, .* has 32"),
+            ({"cross_attention_dim": 12}, "cross_attention_dim is 12, .* has 64"),
             ({"addition_embed_type": "text_time"}, "addition_embed_type is 'text_time'"),
         ],
         ids=["2D or LayerDiff", "another text encoder", "SDXL"],
