@@ -9,6 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from seethrough.models import TransparentVAE, UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model
+from seethrough.models.small_base import save_small_marigold
 from tests.inference.small import small_unet
 from tests.tasks.small import Small
 
@@ -24,6 +25,15 @@ def write_layer_model(folder: Path, small: Small, **config: Any) -> Path:
     save(small_unet(**text, **(config or v3)), folder / "unet", seed=1)
     vae = load_model(TransparentVAE, small.transparent_vae)
     vae.save_pretrained(folder / "trans_vae")
+    return folder
+
+
+def write_depth_model(folder: Path, small: Small) -> Path:
+    """A Marigold 3D repository."""
+    save_small_marigold(folder, vae=small.base / "vae", text_width=16)
+    shutil.rmtree(folder / "unet")
+    frames = {"in_channels": 12, "addition_embed_type": None, "cross_attention_dim": 16}
+    save(small_unet(**frames), folder / "unet", seed=2)
     return folder
 
 
