@@ -84,6 +84,8 @@ def write_parts(folder: Path, name: str, parts: Sequence[Part], size: tuple[int,
         for document, file in zip(documents, (psd_file, depth_file), strict=True):
             document.write(file)
         index_file.write(json.dumps(index, indent=1, ensure_ascii=False).encode() + b"\n")
+        for file in (psd_file, depth_file, index_file):
+            file.flush()
     return files
 
 
