@@ -19,7 +19,6 @@ from seethrough.engine.trained import Trained, trained_unets
 from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff
 from seethrough.inference.marigold import DepthOptions, Marigold, load_marigold
-from seethrough.models.checkpoints import read_config, unet_folder
 from seethrough.recipe import Hub, Local
 from seethrough.tasks.decompose import load_layerdiff
 
@@ -70,17 +69,19 @@ class Choice:
             yield f"depth: {self.depth.unet}, {side} px, {self.depth_options.steps} steps"
 
     def load_layers(self) -> LayerDiff:
-        """The networks that predict layers, in main memory; the text encoders are gone.
+        """The networks that predict layers, on the device; the text encoders are gone.
 
         Raises:
             InputError: when a part is missing, broken or of another family.
         """
         files = self.layers
-        _check_not_quantized(files.unet)
-        cpu = torch.device("cpu")
-        transparent_vae = files.transparent_vae or files.base
         return load_layerdiff(
-            files.unet, files.base, transparent_vae, cpu, self.dtype, cache_folder() / "text"
+            files.unet,
+            files.base,
+            files.transparent_vae or files.base,
+            self.device,
+            self.dtype,
+            cache_folder() / "text",
         )
 
     def load_depth(self) -> Marigold | None:
@@ -91,7 +92,6 @@ class Choice:
         """
         if self.depth is None:
             return None
-        _check_not_quantized(self.depth.unet)
         return load_marigold(self.depth.unet, self.depth.base, "cpu", self.dtype)
 
 
@@ -205,12 +205,3 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise InputError("--device=cuda: PyTorch finds no CUDA device: take --device=auto or cpu")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def _check_not_quantized(unet: Path) -> None:
-    folder = unet_folder(unet)
-    if "quantization_config" in read_config(folder):
-        raise InputError(
-            f"{folder}/config.json: 4-bit weights are not read here: take the repository without"
-            " _nf4, with --precision=bf16"
-        )

@@ -9,7 +9,7 @@ from psd_tools import PSDImage
 
 from seethrough.data.tags import TAGS_V2
 from seethrough.decompose.__main__ import main
-from tests.decompose.models import RESOLUTION, write_layer_model
+from tests.decompose.models import RESOLUTION, write_layer_model, write_packed_layer_model
 from tests.tasks.small import Small
 
 
@@ -61,6 +61,13 @@ def test_the_v2_flow(small: Small, pictures: Path, tmp_path: Path) -> None:
     arguments = [str(pictures / "one.png"), f"--layers=file:{model}", "--pngs"]
     assert main([*arguments, *options(tmp_path)]) == 0
     assert {path.stem for path in (tmp_path / "one" / "layers").iterdir()} == set(TAGS_V2)
+
+
+def test_weights_of_4_bits(small: Small, pictures: Path, tmp_path: Path) -> None:
+    model = write_packed_layer_model(tmp_path / "nf4", small)
+    arguments = [str(pictures / "one.png"), f"--layers=file:{model}", *options(tmp_path)]
+    assert main(arguments) == 0
+    assert PSDImage.open(tmp_path / "one" / "one.psd").size == (RESOLUTION, RESOLUTION)
 
 
 def break_model(problem: str, model: Path) -> str:
