@@ -19,6 +19,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
+from seethrough.data.tags import TAGS_V2
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8
 from seethrough.inference.marigold import (
@@ -247,7 +248,6 @@ class TestFrameDepths:
         assert len({first, *others}) == 5
 
     def test_the_page_counts_by_its_colour_where_a_layer_is(self, models: Marigold) -> None:
-        """Which is not to say that its other bytes have no part in the noise."""
         seen = encoded(models, picture(0), LAYERS)
         other = picture(0)
         other[..., 3] = 7  # alpha
@@ -255,6 +255,18 @@ class TestFrameDepths:
         assert torch.equal(seen[-2], encoded(models, other, LAYERS)[-2])
         other[10, 10] = 255 - other[10, 10]
         assert not torch.equal(seen[-2], encoded(models, other, LAYERS)[-2])
+
+    def test_noise_follows_from_the_pages_bytes(self, models: Marigold) -> None:
+        """What the network sees is the same here: alpha alone differs."""
+        pages = [picture(0), picture(0)]
+        pages[1][..., 3] = 7
+        one, other = (frame_depths(models, page, LAYERS, options=SMALL) for page in pages)
+        assert all((one[tag] != other[tag]).any() for tag in one)
+
+    def test_a_character_with_all_frames(self, models: Marigold) -> None:
+        layers = {tag: layer(9 * place, (4, 4, 36, 36)) for place, tag in enumerate(TAGS_V2)}
+        assert len(encoded(models, picture(0), layers)) == 19 + 1
+        assert list(frame_depths(models, picture(0), layers, options=SMALL)) == list(TAGS_V2)
 
     def test_absent_frames_are_encoded_once_and_not_decoded(self, models: Marigold) -> None:
         assert len(encoded(models, picture(0), LAYERS)) == 3 + 1 + 1  # frames, page, nothing
