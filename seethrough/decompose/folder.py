@@ -1,8 +1,8 @@
 """Decomposes images one after the other; what is done is skipped, what fails is told.
 
-Both models lie in main memory; on a GPU lies only the one that computes, and they take turns
-there. While an image is computed, a thread cuts, packs and writes the one before: at most `WAITING`
-are written or wait for that.
+The models take turns: on a GPU lies only the one that computes, the other waits in main memory.
+While an image is computed, a thread cuts, packs and writes the one before: at most `WAITING` are
+written or wait for that.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ def _inputs(image: Image, choice: Choice, options: Options) -> dict[str, Any]:
 
 
 def _decompose(jobs: Sequence[Job], choice: Choice, options: Options, out: Path) -> list[str]:
-    networks = Networks(choice.load_layers(), choice.load_depth(), choice)
+    layers = choice.load_layers()
+    networks = Networks(layers, choice.load_depth(), choice, on_device=layers)
     progress = Progress(len(jobs))
     waiting: deque[tuple[Job, Future[str]]] = deque()
 
@@ -185,7 +186,7 @@ class Networks:
     layers: LayerDiff
     depth: Marigold | None
     choice: Choice
-    on_device: LayerDiff | Marigold | None = attrs.field(init=False, default=None)
+    on_device: LayerDiff | Marigold
 
     def __attrs_post_init__(self) -> None:
         check_resolution(self.layers, self.choice.options)
@@ -218,7 +219,7 @@ class Networks:
         """Let these be the ones on the device."""
         if self.on_device is models:
             return
-        if self.on_device is not None and self.choice.device.type != "cpu":
+        if self.choice.device.type != "cpu":
             move(self.on_device, torch.device("cpu"))
             torch.cuda.empty_cache()
         self.on_device = models

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,22 @@ import attrs
 import torch
 from torch import nn
 
+from seethrough.decompose.options import depth_options, layer_options, read_options
 from seethrough.decompose.settings import Command
 from seethrough.engine.hub import download
 from seethrough.engine.sources import HashCache, snapshot_commit
-from seethrough.engine.trained import Trained, stage_config, trained_unets
+from seethrough.engine.trained import Trained, trained_unets
 from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff
 from seethrough.inference.marigold import DepthOptions, Marigold, load_marigold
-from seethrough.inference.sampling import Solver
-from seethrough.models.checkpoints import read_config, read_json, unet_folder
 from seethrough.recipe import Hub, Local
 from seethrough.tasks.decompose import load_layerdiff
 
-DECOMPOSE_STAGE = "decompose"
-"""The stage of a run whose options count for the run's model."""
+LAYER_PARTS = (
+    "unet", "vae", "trans_vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"
+)  # fmt: skip
+DEPTH_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+"""Folders of a published repository that are read."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,17 +69,19 @@ class Choice:
             yield f"depth: {self.depth.unet}, {side} px, {self.depth_options.steps} steps"
 
     def load_layers(self) -> LayerDiff:
-        """The networks that predict layers, in main memory; the text encoders are gone.
+        """The networks that predict layers, on the device; the text encoders are gone.
 
         Raises:
             InputError: when a part is missing, broken or of another family.
         """
         files = self.layers
-        _check_not_quantized(files.unet)
-        cpu = torch.device("cpu")
-        transparent_vae = files.transparent_vae or files.base
         return load_layerdiff(
-            files.unet, files.base, transparent_vae, cpu, self.dtype, cache_folder() / "text"
+            files.unet,
+            files.base,
+            files.transparent_vae or files.base,
+            self.device,
+            self.dtype,
+            cache_folder() / "text",
         )
 
     def load_depth(self) -> Marigold | None:
@@ -88,7 +92,6 @@ class Choice:
         """
         if self.depth is None:
             return None
-        _check_not_quantized(self.depth.unet)
         return load_marigold(self.depth.unet, self.depth.base, "cpu", self.dtype)
 
 
@@ -101,22 +104,20 @@ def choose(command: Command) -> Choice:
     settings = command.settings
     trained = {} if command.run is None else _by_family(command.run)
     hashes = HashCache(cache_folder())
-    layers = _given(settings.layers, "--layers", hashes)
-    depth = _given(settings.depth, "--depth", hashes)
-    options, depth_options = DecomposeOptions(), DepthOptions()
+    layers = _given(settings.layers, "--layers", LAYER_PARTS, hashes)
     if layers is not None:
-        options = attrs.evolve(options, solver=_solver(layers.base))
+        options = read_options(layers.base, DecomposeOptions)
+    elif "layers" in trained:
+        layers, options = _of_run(trained["layers"]), layer_options(trained["layers"])
     else:
-        if "layers" not in trained:
-            raise InputError(
-                f"{command.run}: no finished stage trained a model of layers: give --layers too"
-            )
-        layers = _of_run(trained["layers"])
-        options = _run_options(trained["layers"])
-    if depth is None and "depth" in trained:
-        depth = _of_run(trained["depth"])
-        side = trained["depth"].config("data.target_size")
-        depth_options = DepthOptions(resolution=int(side) if side else depth_options.resolution)
+        raise InputError(
+            f"{command.run}: no finished stage trained a model of layers: give --layers too"
+        )
+    depth, of_depth = _given(settings.depth, "--depth", DEPTH_PARTS, hashes), DepthOptions()
+    if depth is not None:
+        of_depth = read_options(depth.base, DepthOptions)
+    elif "depth" in trained:
+        depth, of_depth = _of_run(trained["depth"]), depth_options(trained["depth"])
     device = _device(settings.device)
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
     return Choice(
@@ -128,8 +129,8 @@ def choose(command: Command) -> Choice:
             steps=settings.steps or options.steps,
         ),
         depth_options=attrs.evolve(
-            depth_options,
-            resolution=settings.depth_resolution or depth_options.resolution,
+            of_depth,
+            resolution=settings.depth_resolution or of_depth.resolution,
             ensemble=settings.depth_ensemble,
         ),
         device=device,
@@ -160,17 +161,23 @@ def move(models: Any, device: torch.device) -> None:
             value.to(device)
 
 
-def _given(source: Hub | Local | None, flag: str, hashes: HashCache) -> ModelFiles | None:
+def _given(
+    source: Hub | Local | None, flag: str, parts: Sequence[str], hashes: HashCache
+) -> ModelFiles | None:
     """The model that a flag names; one folder holds all its parts."""
     if source is None:
         return None
+    folder = download(source, flag) if isinstance(source, Hub) else Path(source.path)
+    if not folder.is_dir():
+        raise InputError(f"{flag}: {folder}: no such folder")
+    if missing := [part for part in parts if not (folder / part).is_dir()]:
+        raise InputError(
+            f"{flag}: {folder} lacks {', '.join(missing)}: give a whole repository of this kind,"
+            " laid out as the published ones"
+        )
     if isinstance(source, Hub):
-        folder = download(source, flag)
         identity = f"{source.repo}@{snapshot_commit(folder) or source.revision}"
     else:
-        folder = Path(source.path)
-        if not folder.is_dir():
-            raise InputError(f"{flag}: {folder}: no such folder")
         identity = f"sha256:{hashes.sha256(folder)}"
     return ModelFiles(unet=folder, base=folder, transparent_vae=folder, identity=identity)
 
@@ -193,47 +200,8 @@ def _of_run(trained: Trained) -> ModelFiles:
     )
 
 
-def _run_options(trained: Trained) -> DecomposeOptions:
-    """As the run's own decomposition, or, if it has none, at the size of the training."""
-    values: Mapping[str, str] = stage_config(trained.run, DECOMPOSE_STAGE)
-    prediction = trained.config("objective.prediction_type") or "epsilon"
-    if "resolution" not in values:
-        side = trained.config("data.target_size")
-        return DecomposeOptions(
-            resolution=int(side) if side else DecomposeOptions().resolution,
-            solver=Solver(prediction_type=prediction),
-            shared_init_noise=False,
-        )
-    return DecomposeOptions(
-        resolution=int(values["resolution"]),
-        steps=int(values["sampler.steps"]),
-        solver=Solver(prediction_type=prediction),
-        shared_init_noise=values["sampler.shared_noise"] == "true",
-        crop_to="character" if values["crop_to"] == "character" else "page",
-        head_pass="body" if values["head_pass"] == "body" else "crop",
-        decode_passes=8 if values["averaged_decode"] == "true" else 1,
-    )
-
-
-def _solver(repository: Path) -> Solver:
-    """What the UNet predicts, where a repository says so; the published ones don't: noise."""
-    file = repository / "scheduler" / "scheduler_config.json"
-    if not file.is_file():
-        return Solver()
-    return Solver(prediction_type=read_json(file).get("prediction_type", "epsilon"))
-
-
 def _device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise InputError("--device=cuda: PyTorch finds no CUDA device: take --device=auto or cpu")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def _check_not_quantized(unet: Path) -> None:
-    folder = unet_folder(unet)
-    if "quantization_config" in read_config(folder):
-        raise InputError(
-            f"{folder}/config.json: 4-bit weights are not read here: take the repository without"
-            " _nf4, with --precision=bf16"
-        )

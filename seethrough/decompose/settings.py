@@ -27,11 +27,13 @@ PROGRAM = "python -m seethrough.decompose"
 LAYER_MODELS = {
     "hub:layerdifforg/seethroughv0.0.2_layerdiff3d": "LayerDiff V3: 23 tags, the head enlarged",
     "hub:layerdifforg/seethroughv0.0.1_layerdiff3d": "LayerDiff V2: the paper's 19 tags",
+    "hub:24yearsold/seethroughv0.0.2_layerdiff3d_nf4": "LayerDiff V3 in 4 bits: less memory",
 }
 """The published models of layers, as `--layers` takes them."""
 
 DEPTH_MODELS = {
     "hub:24yearsold/seethroughv0.0.1_marigold": "Marigold 3D, for either version's layers",
+    "hub:24yearsold/seethroughv0.0.1_marigold_nf4": "the same in 4 bits",
 }
 """The published models of depth, as `--depth` takes them."""
 

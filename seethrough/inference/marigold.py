@@ -12,7 +12,7 @@ bfloat16 first.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,7 @@ def frame_depths(
     runs: list[Tensor] = []
     for run in range(options.ensemble):
         latents = _sample(models, condition, draw.numpy(f"noise {run}"), options)
-        runs.append(_decode(models, latents[indices], options))
+        runs.append(decode_depth(models.vae, latents[indices], options.vae_batch))
     depths = runs[0]
     if len(runs) > 1:
         depths = ensemble_depths(torch.stack(runs), pixels[:-1, 0].to(depths.device) > 0)
@@ -307,23 +307,37 @@ def _sample(
     noise = generator.standard_normal((1, frames, channels // 2, height, width), np.float32)
     latents = torch.from_numpy(noise).to(device)
     text = models.prompt.to(device, dtype).expand(frames, -1, -1)
-    # A copy: one that has been walked keeps its place.
-    scheduler: Any = DDIMScheduler.from_config(models.scheduler.config)
-    scheduler.set_timesteps(options.steps)
-    for timestep in scheduler.timesteps.tolist():
+
+    def predict(latents: Tensor, timestep: int) -> Tensor:
         noisy = torch.cat([condition, latents.to(dtype)], dim=2)
-        prediction = models.unet(noisy, timestep, text, return_dict=False)[0]
-        latents = scheduler.step(prediction.float(), timestep, latents, return_dict=False)[0]
-    return latents[0]
+        return models.unet(noisy, timestep, text, return_dict=False)[0]
+
+    return denoise(predict, models.scheduler, options.steps, latents)[0]
+
+
+def denoise(
+    predict: Callable[[Tensor, int], Tensor], scheduler: DDIMScheduler, steps: int, latents: Tensor
+) -> Tensor:
+    """Walk from pure noise to depth latents, of its shape, float32.
+
+    `predict` maps noisy latents and a timestep to the network's prediction, of any type.
+    """
+    # A copy: one that has been walked keeps its place.
+    walk: Any = DDIMScheduler.from_config(scheduler.config)
+    walk.set_timesteps(steps)
+    for timestep in walk.timesteps.tolist():
+        prediction = predict(latents, timestep).float()
+        latents = walk.step(prediction, timestep, latents, return_dict=False)[0]
+    return latents
 
 
 @torch.no_grad()
-def _decode(models: Marigold, latents: Tensor, options: DepthOptions) -> Tensor:
-    """Scaled latents (N, C, h, w) to depth (N, S, S) float32 in [0, 1]."""
-    scaling: float = models.vae.config["scaling_factor"]
+def decode_depth(vae: AutoencoderKL, latents: Tensor, batch: int) -> Tensor:
+    """Scaled latents (N, C, h, w) to depth (N, S, S) float32 in [0, 1], `batch` at a time."""
+    scaling: float = vae.config["scaling_factor"]
     depths: list[Tensor] = []
-    for chunk in latents.split(options.vae_batch):
-        unscaled: Any = (chunk / scaling).to(models.vae.dtype)
-        depth = models.vae.decode(unscaled, return_dict=False)[0].float().mean(dim=1)
+    for chunk in latents.split(batch):
+        unscaled: Any = (chunk / scaling).to(vae.dtype)
+        depth = vae.decode(unscaled, return_dict=False)[0].float().mean(dim=1)
         depths.append((depth.clamp(-1, 1) + 1) / 2)
     return torch.cat(depths)

@@ -42,7 +42,11 @@ class PartFiles:
     psd: Path
     """`<name>.psd`: a pixel layer a part, the farthest at the bottom."""
     depth_psd: Path
-    """`<name>_depth.psd`: the same layers in gray, the depth from 0, near, to 255, far."""
+    """`<name>_depth.psd`: the same layers in gray, the depth from 0, near, to 255, far.
+
+    They have the parts' alpha, where the published ones are opaque boxes: so they can be seen
+    over each other. On both, a layer's first channel is its depth.
+    """
     index: Path
     """`<name>.psd.json`: box, median depth and tag of each layer, and the canvas' size."""
 
@@ -80,6 +84,8 @@ def write_parts(folder: Path, name: str, parts: Sequence[Part], size: tuple[int,
         for document, file in zip(documents, (psd_file, depth_file), strict=True):
             document.write(file)
         index_file.write(json.dumps(index, indent=1, ensure_ascii=False).encode() + b"\n")
+        for file in (psd_file, depth_file, index_file):
+            file.flush()
     return files
 
 

@@ -121,7 +121,7 @@ def two_means(values: npt.NDArray[np.floating], weights: npt.NDArray[np.floating
     # Least variance within is most between: w1 w2 (m1 - m2)^2.
     first, second = weight[:-1], weight[-1] - weight[:-1]
     gap = (total[-1] - total[:-1]) / second - total[:-1] / first
-    between = np.where(np.diff(values) > 0, first * second * gap**2, 0)
+    between = first * second * gap**2
     if not between.any():
         return 0
     return int(between.argmax()) + 1

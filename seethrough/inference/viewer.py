@@ -16,7 +16,6 @@ import attrs
 import cv2
 import numpy as np
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from seethrough.errors import InputError
@@ -70,8 +69,8 @@ def write_page(folder: Path, name: str, page_rgba: Image8, parts: Sequence[Part]
         layers=[_layer(part, with_depth) for part in parts],
         with_depth=with_depth,
         colors=_depth_colors(),
-        style=Markup(_source(_STYLE)),
-        script=Markup(_source(_SCRIPT)),
+        style=_source(_STYLE),
+        script=_source(_SCRIPT),
     )
     path = folder / FILE_NAME
     path.write_text(html, encoding="utf-8")

@@ -107,9 +107,14 @@ def _origin(draft: Draft, path: str) -> str:
 
 
 def field_help(draft: Draft) -> str:
-    """Every field that a flag can set: what it accepts, its value, and its docstring."""
+    """Every field of an experiment that a flag can set."""
+    return recipe_help(draft.experiment)
+
+
+def recipe_help(recipe: Recipe) -> str:
+    """Every field of a recipe: what it accepts, its value, and its docstring."""
     lines: list[str] = []
-    for node in walk(draft.experiment):
+    for node in walk(recipe):
         field: Field = node.field
         value = type(node.value) if isinstance(node.value, Recipe) else node.value
         mark = "  [execution]" if node.execution else ""

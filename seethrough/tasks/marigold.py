@@ -1,19 +1,24 @@
 """Marigold: the depth of a page (2D), or of all its layers in one scale (3D), by diffusion."""
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from PIL import Image
 from torch import Tensor, nn
 
 from seethrough.data.depth import DepthDataset2D, DepthDataset3D, latent_mask
 from seethrough.data.draws import Draw
 from seethrough.data.items import PAGE
 from seethrough.errors import InputError
+from seethrough.inference.marigold import load_scheduler
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import open_base, read_config, unet_folder
 from seethrough.models.empty_prompt import encode_empty_prompt
@@ -24,12 +29,13 @@ from seethrough.recipes.marigold import (
     Marigold3DData,
     Marigold3DTrain,
 )
-from seethrough.tasks.datasets import frame_depth_dataset, page_depth_dataset
+from seethrough.tasks.datasets import frame_depth_dataset, page_depth_dataset, readable
 from seethrough.tasks.diffusion import Diffusion
 from seethrough.tasks.groupwise import GroupwiseTask, GroupwiseUNet, Noised
 from seethrough.tasks.items import SampleItems
 from seethrough.tasks.latent_diffusion import LatentDiffusionTask
 from seethrough.tasks.latents import PictureEncoder, load_vae, network_input, weights_hash
+from seethrough.tasks.marigold_depths import MEASURED, SEARCHED, SHOWN, Scene, measure, rows
 from seethrough.tasks.noise import depth_noise
 from seethrough.tasks.task import Batch, Loss, StageContext, Task
 from seethrough.tasks.transfer import on_device
@@ -92,6 +98,33 @@ class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT])
             encoder=DepthEncoder(load_vae(base)),
         )
         self.prompt = encode_empty_prompt(base, context.device)
+        self.scheduler = load_scheduler(base)
+
+    @abstractmethod
+    def scene(self, model: nn.Module, item: Batch) -> Scene | None:
+        """The frames of an item on the device, whose depth is measured and shown, if it has any."""
+
+    def scenes(
+        self, model: nn.Module, dataset: Any, purpose: str, count: int
+    ) -> Iterator[tuple[Scene, np.random.Generator]]:
+        """Of the first samples of a dataset a scene each, with what its noise follows from.
+
+        In 3D it has the recipe's last group, which is that of all tags.
+        """
+        items = self.items(dataset)
+        for row in range(min(count, len(items))):
+            draw = self.fixed_draws(purpose, 0, row)[-1]
+            item = send_to_device(readable(items, draw, self.data), self.context.device)
+            scene = self.scene(model, item)
+            if scene is not None:
+                yield scene, draw.numpy("depth")
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """The loss on held-out samples as every task's, and the measures of predicted depth."""
+        losses = super().validate(model)
+        if self.held_out is None:
+            return losses
+        return losses | measure(self, self.scenes(model, self.held_out, "depth", MEASURED))
 
     @cached_property
     def latent_channels(self) -> int:
@@ -165,6 +198,29 @@ class Marigold2D(MarigoldTask[Marigold2DTrain]):
             folder = open_base(self.context.path(model.base)).require("unet")
         self.check_fit(folder, read_config(folder), [2 * self.latent_channels])
         return load_unet(UNet2DConditionModel, folder, dtype=torch.float32)
+
+    def scene(self, model: nn.Module, item: Batch) -> Scene:
+        page = self.encoder.scale * self.encoder.posterior(item["page"])
+
+        def predict(latents: Tensor, timestep: int) -> Tensor:
+            return model(
+                torch.cat([page, latents], dim=1), timestep, self.text(1), return_dict=False
+            )[0]
+
+        return Scene(
+            names=[PAGE],
+            argb=item["page"][None],
+            true=item["depth"][None],
+            places=[0],
+            latents=page.shape,
+            predict=predict,
+        )
+
+    def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
+        """Pages, their true depth, and the predicted one."""
+        return {
+            "samples": rows(self, self.scenes(model, self.layers, "pictures", SHOWN), columns=3)
+        }
 
     def weight(self, batch: Batch) -> float:
         return sum(batch["count"])
@@ -242,6 +298,37 @@ class Marigold3D(GroupwiseTask[Marigold3DTrain], MarigoldTask[Marigold3DTrain]):
         frames = torch.cat([pictures.get(name, absent) for name in item["frames"]])
         truth = torch.cat([depths.get(name, far) for name in item["frames"]])
         return encoder.scale * frames, encoder.scale * truth, encoder.scale * pictures[PAGE]
+
+    def scene(self, model: nn.Module, item: Batch) -> Scene | None:
+        """Without absent frames, and without the page, which repeats the layers."""
+        frames, latents, page = self.latents(item)
+        condition = torch.cat([page.expand_as(frames), frames], dim=1)
+        group, text = item["group_index"], self.text(len(frames))
+
+        def predict(latents: Tensor, timestep: int) -> Tensor:
+            sample = torch.cat([condition, latents], dim=1)[None]
+            arguments = {"sample": sample, "timestep": timestep, "encoder_hidden_states": text}
+            return model({group: arguments})[0][0]
+
+        places = {
+            name: place for place, name in enumerate(item["frames"]) if name not in (None, PAGE)
+        }
+        if not places:
+            return None
+        return Scene(
+            names=list(places),
+            argb=torch.stack([item["pictures"][name] for name in places]),
+            true=torch.stack([item["depths"][name] for name in places]),
+            places=list(places.values()),
+            latents=latents.shape,
+            predict=predict,
+        )
+
+    def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
+        """Of the layers of the first character with any: picture, true and predicted depth."""
+        for drawn in self.scenes(model, self.layers, "pictures", SEARCHED):
+            return {"samples": rows(self, [drawn], columns=6)}
+        return {}
 
     def noised(self, items: list[Batch], timesteps: Tensor) -> Noised:
         encoded = [self.latents(item) for item in items]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.decompose.models import write_layer_model
+from tests.decompose.models import write_depth_model, write_layer_model
 from tests.samples import write_sample
 from tests.tasks.small import Small, write_small
 
@@ -29,6 +29,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 def layer_model(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of V3's layout."""
     return write_layer_model(tmp_path_factory.mktemp("models") / "v3", small)
+
+
+@pytest.fixture(scope="session")
+def depth_model(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of Marigold 3D's layout."""
+    return write_depth_model(tmp_path_factory.mktemp("models") / "marigold", small)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
+from seethrough.data.tags import TAGS_V2
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8
 from seethrough.inference.marigold import (
@@ -30,8 +31,9 @@ from seethrough.inference.marigold import (
     merge_frames,
 )
 from seethrough.models import UNetFrameConditionModel
-from seethrough.models.small_base import save_small_base
+from seethrough.models.small_base import save_small_marigold
 from tests.inference.small import small_unet
+from tests.models.packed import save_packed
 
 SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -60,7 +62,7 @@ def depth_unet(**config: Any) -> UNetFrameConditionModel:
     """A small SD2-shaped 3D UNet; `config` adds to its config."""
     given: dict[str, Any] = {
         "in_channels": 12,
-        "cross_attention_dim": 32,
+        "cross_attention_dim": 64,
         "addition_embed_type": None,
         "tag_version": "v2",
     }
@@ -82,11 +84,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         AutoencoderKL(**vae_config).save_pretrained(folder / "own vae")
-    save_small_base(folder, vae=folder / "own vae", captions=["a"])
-    for part in ("unet", "scheduler"):
-        shutil.rmtree(folder / part)
+    save_small_marigold(folder, vae=folder / "own vae", text_width=64)
+    shutil.rmtree(folder / "unet")
     depth_unet().save_pretrained(folder / "unet")
-    ddim().save_pretrained(folder / "scheduler")
     return folder
 
 
@@ -151,15 +151,24 @@ class TestLoad:
     def test_all_parts(self, repository: Path, dtype: torch.dtype) -> None:
         models = load_marigold(repository / "unet", repository, dtype=dtype)
         assert {models.unet.dtype, models.vae.dtype, models.prompt.dtype} == {dtype}
-        assert models.prompt.shape == (2, 32)
+        assert models.prompt.shape == (2, 64)
         assert models.pixels_per_latent == 8
         assert not any(p.requires_grad for p in models.unet.parameters())
+
+    def test_a_unet_of_4_bits(self, repository: Path, tmp_path: Path) -> None:
+        wide = depth_unet(block_out_channels=(64, 64))
+        wide.save_pretrained(tmp_path / "whole")
+        save_packed(wide, tmp_path)
+        packed, whole = (load_marigold(unet, repository) for unet in (tmp_path, tmp_path / "whole"))
+        expected = frame_depths(whole, picture(0), LAYERS, options=SMALL)
+        for tag, depth in frame_depths(packed, picture(0), LAYERS, options=SMALL).items():
+            assert 0 < np.abs(depth - expected[tag]).mean() < 0.2 * expected[tag].std()
 
     @pytest.mark.parametrize(
         ("config", "message"),
         [
             ({"in_channels": 8}, "in_channels is 8, .* has 12"),
-            ({"cross_attention_dim": 12}, "cross_attention_dim is 12, .* has 32"),
+            ({"cross_attention_dim": 12}, "cross_attention_dim is 12, .* has 64"),
             ({"addition_embed_type": "text_time"}, "addition_embed_type is 'text_time'"),
         ],
         ids=["2D or LayerDiff", "another text encoder", "SDXL"],
@@ -239,7 +248,6 @@ class TestFrameDepths:
         assert len({first, *others}) == 5
 
     def test_the_page_counts_by_its_colour_where_a_layer_is(self, models: Marigold) -> None:
-        """Which is not to say that its other bytes have no part in the noise."""
         seen = encoded(models, picture(0), LAYERS)
         other = picture(0)
         other[..., 3] = 7  # alpha
@@ -247,6 +255,18 @@ class TestFrameDepths:
         assert torch.equal(seen[-2], encoded(models, other, LAYERS)[-2])
         other[10, 10] = 255 - other[10, 10]
         assert not torch.equal(seen[-2], encoded(models, other, LAYERS)[-2])
+
+    def test_noise_follows_from_the_pages_bytes(self, models: Marigold) -> None:
+        """What the network sees is the same here: alpha alone differs."""
+        pages = [picture(0), picture(0)]
+        pages[1][..., 3] = 7
+        one, other = (frame_depths(models, page, LAYERS, options=SMALL) for page in pages)
+        assert all((one[tag] != other[tag]).any() for tag in one)
+
+    def test_a_character_with_all_frames(self, models: Marigold) -> None:
+        layers = {tag: layer(9 * place, (4, 4, 36, 36)) for place, tag in enumerate(TAGS_V2)}
+        assert len(encoded(models, picture(0), layers)) == 19 + 1
+        assert list(frame_depths(models, picture(0), layers, options=SMALL)) == list(TAGS_V2)
 
     def test_absent_frames_are_encoded_once_and_not_decoded(self, models: Marigold) -> None:
         assert len(encoded(models, picture(0), LAYERS)) == 3 + 1 + 1  # frames, page, nothing

@@ -72,7 +72,7 @@ def test_a_part_is_cut_to_its_box_wherever_it_lies(box: tuple[int, int, int, int
 def test_the_median_counts_every_solid_pixel_and_no_other():
     layer = rectangle((10, 10, 13, 13))
     layer[20, 20] = (0, 0, 0, 11)
-    layer[21, 20] = (0, 0, 0, 10)
+    layer[15, 15] = (0, 0, 0, 10)
     depth = level(0.9)
     depth[10:13, 10:13] = np.arange(9, dtype=np.float32).reshape(3, 3) / 10
     depth[20, 20] = 0.05

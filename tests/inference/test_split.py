@@ -65,9 +65,10 @@ def test_strokes_of_one_eye_stay_together():
         ("handwear", [(20, 20, 99, 99)]),
         ("handwear", [(20, 20, 99, 99), (200, 20, 203, 23)]),
         ("handwear", [(20, 20, 60, 60), (20, 100, 60, 140)]),
+        ("handwear", [(at, at, at + 1, at + 1) for at in range(20, 200)]),
         ("topwear", [(20, 20, 60, 60), (120, 20, 160, 60)]),
     ],
-    ids=["one blob", "one blob and a speck", "one above the other", "a tag without sides"],
+    ids=["one blob", "and a speck", "one above the other", "a diagonal", "a tag without sides"],
 )
 def test_what_has_no_two_sides_stays_whole(tag: str, boxes: list[tuple[int, int, int, int]]):
     parts = parts_of(tag, layer(*boxes))
@@ -137,9 +138,17 @@ def test_the_far_half_goes_on_behind_the_near_one_in_its_own_colour():
     assert far.depth == pytest.approx(0.7)
 
 
+def test_a_nearly_opaque_far_half_has_no_hole():
+    """Networks predict such an alpha inside a part."""
+    far, _ = split_depth([two_levels(alpha=245)])
+    assert (far.rgba[..., 3] == 245).all()
+
+
 @pytest.mark.parametrize("alpha", [255, 128])
 def test_near_over_far_looks_like_the_part(alpha: int):
     part = two_levels(alpha)
+    noise = np.random.default_rng(1).integers(0, 256, part.rgba.shape, np.uint8)
+    part = attrs.evolve(part, rgba=np.dstack([noise[..., :3], part.rgba[..., 3]]))
     before, after = (flatten_placed(parts, SIZE) for parts in ([part], split_depth([part])))
     assert np.abs(before.alpha - after.alpha).max() <= 1.5 / 255
     assert np.abs(before.color - after.color).max() <= 1.5 / 255
@@ -164,6 +173,14 @@ def test_one_depth_is_not_split():
         parts_of("topwear", layer((0, 0, 9, 9))),
     )
     assert split_depth(flat + other) == flat + other
+
+
+def test_a_far_half_of_which_nothing_shows_is_not_split_off():
+    """Single faint pixels, under a near half's feathered edge."""
+    depth = np.full(SIZE, 0.2, np.float32)
+    depth[40:100:4, 40:100:4] = 0.9
+    parts = parts_of("hair", layer((20, 20, 120, 120), alpha=12), depth)
+    assert split_depth(parts) == parts
 
 
 def test_any_tag_can_be_asked_for():

@@ -153,6 +153,15 @@ class TestDepthMetrics:
         best = {measure: float(measure in ("a1", "a2", "a3")) for measure in DEPTH_MEASURES}
         assert found == pytest.approx(best, abs=1e-6)
 
+    def test_depth_is_measured_from_1_to_2(self) -> None:
+        """A flat prediction ends in the middle, 0.5 from the near end and from the far one."""
+        true = torch.tensor([-1.0, 1])
+        metrics = DepthMetrics()
+        metrics.update(torch.full((2,), 0.3), true, torch.ones(2, dtype=torch.bool))
+        found = metrics.compute()
+        assert found["abs_rel"] == pytest.approx((0.5 / 1 + 0.5 / 2) / 2)
+        assert found["rmse"] == pytest.approx(0.5)
+
     def test_near_pixels_count_as_far_ones_do(self) -> None:
         """A near half that is all wrong must show: the published validation did not see it."""
         true = torch.linspace(-1, 1, 64, dtype=torch.float64)

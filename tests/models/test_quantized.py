@@ -1,13 +1,11 @@
-"""Checkpoints with linear layers of 4 bits, written as diffusers and bitsandbytes write them."""
+"""Checkpoints with linear layers of 4 bits."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from bitsandbytes.nn.modules import Linear4bit
-from diffusers.quantizers.quantization_config import BitsAndBytesConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -15,8 +13,7 @@ from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model
 from tests.inference.small import small_unet
-
-SKIPPED = ["time_embedding"]
+from tests.models.packed import SKIPPED, save_packed
 
 
 def plain_unet() -> UNetFrameConditionModel:
@@ -26,33 +23,6 @@ def plain_unet() -> UNetFrameConditionModel:
             addition_embed_type=None, cross_attention_dim=64, block_out_channels=(64, 64)
         )
     return unet.eval()
-
-
-def save_packed(folder: Path, nested: bool) -> None:
-    """Write the small UNet with its linear layers packed, but those in `SKIPPED`."""
-    unet: Any = plain_unet()
-    unet.save_config(folder)
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=nested,
-        llm_int8_skip_modules=SKIPPED,
-    )
-    config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = quantization.to_dict()
-    (folder / "config.json").write_text(json.dumps(config))
-    for name, layer in list(unet.named_modules()):
-        if isinstance(layer, nn.Linear) and name.split(".")[0] not in SKIPPED:
-            packed = Linear4bit(
-                layer.in_features,
-                layer.out_features,
-                bias=layer.bias is not None,
-                compress_statistics=nested,
-                quant_type="nf4",
-            )
-            packed.load_state_dict(layer.state_dict())
-            unet.set_submodule(name, packed.to("cpu"))  # this packs
-    save_file(unet.state_dict(), folder / "diffusion_pytorch_model.safetensors")
 
 
 def output(unet: UNetFrameConditionModel) -> Tensor:
@@ -67,7 +37,7 @@ def output(unet: UNetFrameConditionModel) -> Tensor:
 def test_packed_weights_stay_packed_and_compute_about_the_same(
     tmp_path: Path, nested: bool
 ) -> None:
-    save_packed(tmp_path, nested)
+    save_packed(plain_unet(), tmp_path, nested)
     unet = load_model(UNetFrameConditionModel, tmp_path)
     layers = {name for name, layer in unet.named_modules() if isinstance(layer, Linear4bit)}
     linear = {n for n, layer in unet.named_modules() if isinstance(layer, nn.Linear)}
@@ -79,7 +49,7 @@ def test_packed_weights_stay_packed_and_compute_about_the_same(
 
 
 def test_the_type_of_all_that_is_not_packed(tmp_path: Path) -> None:
-    save_packed(tmp_path, nested=False)
+    save_packed(plain_unet(), tmp_path)
     unet = load_model(UNetFrameConditionModel, tmp_path, torch.bfloat16)
     assert unet.dtype == torch.bfloat16
     assert output(unet).isfinite().all()
@@ -100,7 +70,7 @@ def test_the_type_of_all_that_is_not_packed(tmp_path: Path) -> None:
     ],
 )
 def test_a_checkpoint_that_does_not_fit(tmp_path: Path, change: str, message: str) -> None:
-    save_packed(tmp_path, nested=False)
+    save_packed(plain_unet(), tmp_path)
     file = tmp_path / "diffusion_pytorch_model.safetensors"
     state = load_file(file)
     layer = "mid_block.attentions.0.proj_in"

@@ -59,6 +59,19 @@ SDXL = TINY | {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
+SD2: dict[str, Any] = {
+    "sample_size": 96,
+    "in_channels": 8,
+    "out_channels": 4,
+    "down_block_types": [*["CrossFrameAttnDownBlock"] * 3, "DownBlock2D"],
+    "mid_block_type": "UNetMidBlockCrossFrameAttn",
+    "up_block_types": ["UpBlock2D", *["CrossFrameAttnUpBlock"] * 3],
+    "block_out_channels": [320, 640, 1280, 1280],
+    "layers_per_block": 2,
+    "cross_attention_dim": 1024,
+    "attention_head_dim": [5, 10, 20, 20],
+    "use_linear_projection": True,
+}
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
@@ -337,6 +350,28 @@ def test_key_census_at_full_size(frames: bool, tensors: int, parameters: int) ->
     assert state == published
     spatial = [key for key in state if "temporal" not in key and "group_embeds" not in key]
     assert len(spatial) == 1680
+
+
+def test_key_census_of_marigold_at_full_size() -> None:
+    """Number 17 of the parity tests: 2D tensors under the same names, 19 new ones at 16 places."""
+    spatial_config = SD2 | {
+        "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
+        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
+    }
+    with init_empty_weights():
+        models = UNetFrameConditionModel(**SD2), UNet2DConditionModel(**spatial_config)
+        wide = UNetFrameConditionModel(**SD2 | {"in_channels": 12})
+    frames, spatial = (
+        {key: tuple(value.shape) for key, value in model.state_dict().items()} for model in models
+    )
+    assert (len(frames), len(spatial)) == (990, 686)
+    assert spatial.items() <= frames.items()
+    new = {key: math.prod(shape) for key, shape in frames.items() if key not in spatial}
+    assert (len(new), sum(new.values())) == (304, 347_243_200)
+    assert len({key.split(".temporal_transformer_blocks.0.")[0] for key in new}) == 16
+    counts = [sum(p.numel() for p in model.parameters()) for model in (*models, wide)]
+    assert counts == [1_213_165_444, 865_922_244, 1_213_176_964]
 
 
 def test_any_batch_size_with_group_embeddings() -> None:

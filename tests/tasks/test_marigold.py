@@ -1,21 +1,24 @@
 """Training of depth against its loss written out by hand; what counts, what is encoded once."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
-from seethrough.data.depth import latent_mask
 from seethrough.data.draws import Draw
 from seethrough.data.padding import bleed_batch
 from seethrough.data.tags import TAGS_V2
 from seethrough.errors import InputError
+from seethrough.inference.grid import CELL
+from seethrough.metrics.depth import ALIGNMENTS, DEPTH_MEASURES
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model
 from seethrough.models.empty_prompt import encode_empty_prompt
@@ -24,6 +27,7 @@ from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.marigold import BODY_TAGS, HEAD_TAGS
 from seethrough.tasks.inflate import inflate_stage
 from seethrough.tasks.marigold import Marigold2D, Marigold3D
+from seethrough.tasks.marigold_depths import predicted
 from seethrough.tasks.noise import depth_noise
 from tests.tasks.small import (
     SCALING,
@@ -178,13 +182,6 @@ def test_a_page_without_any_cell_has_a_loss_of_zero(task_2d: Marigold2D) -> None
     loss.total.backward()
     assert task_2d.weight(data) == 0 and loss.total.item() == 0
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
-
-
-def test_the_published_example_of_cells() -> None:
-    """Number 8 of the parity tests: one pixel that doesn't count costs its cell."""
-    mask = torch.ones(1, 1, 16, 16, dtype=torch.bool)
-    mask[..., 3, 3] = False
-    assert latent_mask(mask)[0, 0].tolist() == [[False, True], [True, True]]
 
 
 def test_2d_micro_batches_add_up(task_2d: Marigold2D) -> None:
@@ -383,18 +380,100 @@ def test_the_options_of_the_recipes_reach_the_datasets(
                 assert getattr(dataset, renamed.get(name, name)) == value
 
 
-def test_validation_is_the_loss_of_held_out_pages_as_they_are(
-    small: Small, unet_3d: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(params=["2d", "3d"])
+def make(
+    request: pytest.FixtureRequest, small: Small, unet_3d: Path, tmp_path: Path
+) -> Callable[..., Any]:
+    """Makes tasks of both kinds, with other fields of their data."""
+
+    def task(**data: Any) -> Any:
+        if request.param == "2d":
+            return make_2d(small, tmp_path, data=data)
+        return make_3d(small, unet_3d, tmp_path, data=data)
+
+    return task
+
+
+def test_validation_is_of_held_out_pages_as_they_are(
+    small: Small, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Their loss, and the measures of depth that was predicted from noise."""
     monkeypatch.setattr("seethrough.tasks.latent_diffusion.VALIDATION_PLACES", 4)
-    data = {"validation": small.source("samples")}
+    held_out = {"validation": small.source("samples")}
     random = {"random_flip": 1.0, "random_crop": 1.0, "random_hsv": 1.0}
-    for make in (
-        lambda **options: make_2d(small, tmp_path, data=options),
-        lambda **options: make_3d(small, unet_3d, tmp_path, data=options),
-    ):
-        model = make().build().eval()
-        with torch.no_grad():
-            found = make(**data).validate(model)
-            assert make(**data, **random).validate(model) == found
-        assert {"loss", "loss/t000-249", "loss/t750-999"} <= found.keys()
+    model = make().build().eval()
+    with torch.no_grad():
+        found = make(**held_out).validate(model)
+        assert make(**held_out, **random).validate(model) == found
+        assert make().validate(model) == {}
+    measures = {f"depth/{kind}/{name}" for kind in ALIGNMENTS for name in DEPTH_MEASURES}
+    losses = {name for name in found if name.startswith("loss")}
+    assert found.keys() == losses | measures and "loss" in losses
+    assert all(np.isfinite(value) for value in found.values())
+
+
+def test_a_network_that_knows_the_depth_is_measured_as_one(
+    small: Small, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Predicted latents are decoded and compared frame for frame: the true ones come out right.
+
+    The decoder stands aside: latents are read as the depth that they were made of.
+    """
+    task = make(validation=small.source("samples"))
+    model = task.build().eval()
+
+    def keep(depth: Tensor) -> Tensor:
+        latents = torch.nn.functional.interpolate(depth[None], scale_factor=1 / 8, mode="area")
+        return latents.expand(-1, 4, -1, -1) / SCALING
+
+    monkeypatch.setattr(task.encoder, "depth", keep)
+    monkeypatch.setattr(task.encoder.vae, "decode", unscaled_depth)
+    scenes = list(task.scenes(model, task.held_out, "depth", 2))
+    for scene, noise in scenes:
+        exact = SCALING * torch.cat([keep(depth) for depth in scene.true])
+        start = torch.zeros(scene.latents)
+        start[list(scene.places)] = exact
+
+        def velocity(latents: Tensor, timestep: int, start: Tensor = start) -> Tensor:
+            share = schedule()[timestep]
+            sigma = (1 - share).sqrt().float()
+            noise = (latents - share.sqrt().float() * start) / sigma
+            return share.sqrt().float() * noise - sigma * start
+
+        known = attrs.evolve(scene, predict=velocity)
+        found = predicted(task, known, noise)
+        coarse = torch.nn.functional.interpolate(scene.true, scale_factor=1 / 8, mode="area")
+        expected = torch.nn.functional.interpolate(coarse, scale_factor=8.0)
+        # The published schedule leaves 3% of noise behind its last step.
+        assert (found - (expected + 1) / 2).abs().max() < 0.06
+        others = (found - (expected.flip(-2) + 1) / 2).abs().max()
+        assert others > 0.2
+
+
+def unscaled_depth(latents: Tensor, return_dict: bool) -> tuple[Tensor]:
+    """A decoder for latents that are depths."""
+    assert not return_dict
+    pictures = torch.nn.functional.interpolate(latents[:, :3] * SCALING, scale_factor=8.0)
+    return (pictures,)
+
+
+def test_pictures_show_each_frame_with_its_depths(make: Callable[..., Any]) -> None:
+    task = make()
+    with torch.no_grad():
+        (picture,) = task.pictures(task.build().eval()).values()
+        (again,) = task.pictures(task.build().eval()).values()
+    assert picture.tobytes() == again.tobytes()
+    # Of two pages a row of three each; of one character's layers two in a row of six.
+    columns = 3 if isinstance(task, Marigold2D) else 6
+    assert picture.width == columns * CELL and picture.height == 2 * CELL
+
+
+def test_characters_without_any_layer_have_no_picture(
+    small: Small, converted: Path, tmp_path: Path
+) -> None:
+    data = {"groups": (("wings",),), "crop_tags": (), "validation": small.source("samples")}
+    task = make_3d(small, converted, tmp_path, data=data)
+    model = task.build().eval()
+    with torch.no_grad():
+        assert task.pictures(model) == {}
+        assert not any(name.startswith("depth") for name in task.validate(model))

@@ -1,0 +1,80 @@
+"""How a model is used: as its run says, or the file that an export of a run lays beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import cattrs
+
+from seethrough.engine.files import write_json
+from seethrough.engine.trained import Trained, stage_config
+from seethrough.errors import InputError
+from seethrough.inference.decompose import DecomposeOptions
+from seethrough.inference.marigold import DepthOptions
+from seethrough.inference.sampling import Solver
+
+FILE = "decompose.json"
+"""In an exported model's folder; published repositories have none, and the defaults are theirs."""
+
+DECOMPOSE_STAGE = "decompose"
+"""The stage of a run whose options count for the model of layers."""
+
+Options = TypeVar("Options", DecomposeOptions, DepthOptions)
+
+_CONVERTER = cattrs.Converter(forbid_extra_keys=True)
+
+
+def layer_options(trained: Trained) -> DecomposeOptions:
+    """As the run decomposes pages itself; if it never did, at the size of the training."""
+    published = DecomposeOptions()
+    solver = Solver(prediction_type=trained.config("objective.prediction_type") or "epsilon")
+    values = stage_config(trained.run, DECOMPOSE_STAGE)
+    if not values:
+        side = trained.config("data.target_size")
+        return attrs.evolve(
+            published,
+            resolution=int(side) if side else published.resolution,
+            solver=solver,
+            shared_init_noise=False,  # as in training: a noise for each frame
+        )
+    return attrs.evolve(
+        published,
+        resolution=int(values["resolution"]),
+        steps=int(values["sampler.steps"]),
+        solver=solver,
+        shared_init_noise=values["sampler.shared_noise"] == "true",
+        crop_to="character" if values["crop_to"] == "character" else "page",
+        head_pass="body" if values["head_pass"] == "body" else "crop",
+        decode_passes=8 if values["averaged_decode"] == "true" else 1,
+    )
+
+
+def depth_options(trained: Trained) -> DepthOptions:
+    """At the size of the training."""
+    side = trained.config("data.target_size")
+    return DepthOptions(resolution=int(side)) if side else DepthOptions()
+
+
+def write_options(folder: Path, options: DecomposeOptions | DepthOptions) -> None:
+    """Write the options beside an exported model."""
+    write_json(folder / FILE, attrs.asdict(options))
+
+
+def read_options(folder: Path, kind: type[Options]) -> Options:
+    """The options beside a model; the published ones if there are none.
+
+    Raises:
+        InputError: when the file can't be read as such options.
+    """
+    file = folder / FILE
+    try:
+        return _CONVERTER.structure(json.loads(file.read_text(encoding="utf-8")), kind)
+    except FileNotFoundError:
+        return kind()
+    except (OSError, ValueError, TypeError, cattrs.BaseValidationError) as error:
+        raise InputError(
+            f"{file}: no options of {kind.__name__} ({error!r}): export the run again"
+        ) from error
