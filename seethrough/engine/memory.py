@@ -77,7 +77,6 @@ def state_parts(stage: TrainStage, deepspeed: DeepSpeed) -> list[Part]:
         return parts
     share = 1.0 / stage.hardware.processes
     on_host = deepspeed.offload_optimizer == "cpu"
-    on_disk = deepspeed.offload_optimizer == "nvme"
     weights = low * (share if deepspeed.zero_stage == 3 else 1.0)
     gradients = low * (share if deepspeed.zero_stage > 1 else 1.0)
     optimizer = {
@@ -96,7 +95,7 @@ def state_parts(stage: TrainStage, deepspeed: DeepSpeed) -> list[Part]:
         # Gradients are copied there in float32 for the step.
         optimizer["gradients, float32"] = 4.0 * share
     for name, each in optimizer.items():
-        parts.append(Part(name, 0.0, each) if on_host else Part(name, 0.0 if on_disk else each))
+        parts.append(Part(name, 0.0, each) if on_host else Part(name, each))
     return parts
 
 

@@ -153,10 +153,9 @@ class Zero(Distribution):
         if missing:
             raise ValueError(f"it has no state of the optimizer for {missing[0]}")
         step = state["state"][0]["step"]
-        for number, flat in enumerate(self._flats()):
-            with self._on_host(number):
-                moments = {key: torch.zeros_like(flat) for key in MOMENTS}
-                self.optimizer.state[flat] = {"step": step.to(flat.device, copy=True), **moments}
+        for flat in self._flats():
+            moments = {key: torch.zeros_like(flat) for key in MOMENTS}
+            self.optimizer.state[flat] = {"step": step.to(flat.device, copy=True), **moments}
         self._link_moments()
         for key in MOMENTS:
             values = {name: state["state"][number][key] for number, name in enumerate(names)}
@@ -184,19 +183,6 @@ class Zero(Distribution):
         if self.engine.zero_optimization_stage() == 3:
             return list(self.state.fp32_partitioned_groups_flat)
         return list(self.state.single_partition_of_fp32_groups)
-
-    @contextlib.contextmanager
-    def _on_host(self, number: int) -> Iterator[None]:
-        """With a sub-group of parameters, if it is on a disk, fetched from there, and put back."""
-        on_disk = (
-            self.engine.zero_optimization_stage() == 3
-            and self.state._swappable_optimizer_subgroup(number)
-        )
-        if on_disk:
-            self.state._optimizer_states_and_gradient_swap_in(number)
-        yield
-        if on_disk:
-            self.state._optimizer_states_and_gradient_swap_out(number)
 
     def _link_moments(self) -> None:
         """Let DeepSpeed find the moments of each parameter under ZeRO-1 and 2.

@@ -148,14 +148,15 @@ class DeepSpeed(Section):
     """ZeRO stage (Rajbhandari et al., 2020): 1 spreads the optimizer's state over the processes, 2
     the gradients too, 3 the weights too; 0 spreads nothing and leaves DeepSpeed out."""
 
-    offload_optimizer: Literal["cpu", "nvme"] | None = None
-    """Keep the optimizer's state in host memory, or, with ZeRO-3, on a disk; none on the device."""
+    offload_optimizer: Literal["cpu"] | None = None
+    """Keep the optimizer's state in host memory; none on the device. Not on a disk: there
+    DeepSpeed (0.19.8) goes wrong from the second step on."""
 
     offload_parameters: Literal["cpu", "nvme"] | None = None
     """ZeRO-3: keep the weights in host memory or on a disk between uses; none on the device."""
 
     nvme_path: str | None = None
-    """Folder on the disk that state is offloaded to."""
+    """Folder on the disk that weights are offloaded to."""
 
     reduce_bucket_size: PositiveInt = 500_000_000
     """Gradient elements that are reduced at once."""
@@ -183,13 +184,10 @@ class DeepSpeed(Section):
     def check(self) -> Iterator[tuple[str, str]]:
         if self.offload_optimizer is not None and self.zero_stage == 0:
             yield "offload_optimizer", "needs zero_stage of at least 1"
-        if self.offload_optimizer == "nvme" and self.zero_stage != 3:
-            yield "offload_optimizer", "to a disk needs zero_stage=3"
         if self.offload_parameters is not None and self.zero_stage != 3:
             yield "offload_parameters", "needs zero_stage=3"
-        on_disk = "nvme" in (self.offload_optimizer, self.offload_parameters)
-        if on_disk != (self.nvme_path is not None):
-            yield "nvme_path", "belongs to offload to nvme, and that needs it"
+        if (self.offload_parameters == "nvme") != (self.nvme_path is not None):
+            yield "nvme_path", "belongs to offload_parameters=nvme, and that needs it"
 
 
 @recipe
@@ -304,8 +302,6 @@ class TrainStage(Stage):
             yield "optim", f"{stage} cuts its state anywhere, which only AdamW's allows"
         if self.optim.precision == "fp16":
             yield "optim.precision", f"{stage} trains in bf16 or fp32"
-        if self.optim.ema_decay is not None and self.deepspeed.offload_optimizer == "nvme":
-            yield "optim.ema_decay", "weights on a disk have no average: offload to cpu, or none"
         if self.hardware.channels_last:
             yield "hardware.channels_last", f"{stage} lays weights out end to end: set it to false"
         if self.hardware.compile and self.deepspeed.zero_stage == 3:

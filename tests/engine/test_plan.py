@@ -115,10 +115,10 @@ def test_distribution(tmp_path: Path) -> None:
         "ZeRO-2, which spreads optimizer state, gradients; optimizer state offloaded to cpu"
     )
     assert shown(
-        zero_stage="3", offload_optimizer="nvme", offload_parameters="cpu", nvme_path="/scratch"
+        zero_stage="3", offload_optimizer="cpu", offload_parameters="nvme", nvme_path="/scratch"
     ) == (
         "ZeRO-3, which spreads optimizer state, gradients, weights; optimizer state offloaded to "
-        "nvme; weights offloaded to cpu"
+        "cpu; weights offloaded to nvme"
     )
 
 
