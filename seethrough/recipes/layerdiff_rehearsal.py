@@ -6,9 +6,7 @@ transparent VAE, and an SDXL-shaped base.
 
 from typing import TypeVar
 
-from seethrough.recipe import Execution, Experiment, Output, Source, change, evolve, recipe
-from seethrough.recipes.characters import Characters
-from seethrough.recipes.environment import Environment
+from seethrough.recipe import Output, change, evolve, recipe
 from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.layerdiff import (
     Decompose,
@@ -18,21 +16,15 @@ from seethrough.recipes.layerdiff import (
     LayerDiff3DTrain,
 )
 from seethrough.recipes.small_base import SmallBase
-from seethrough.recipes.training import AdamW, Device, Hardware, Schedule, Tracking
-from seethrough.recipes.transparent_vae import (
-    TransparentVaeData,
-    TransparentVaeLoss,
-    TransparentVaeModel,
-    TransparentVaeTrain,
+from seethrough.recipes.stand_ins import (
+    BASE,
+    SIDE,
+    TEST_LIST,
+    TRAIN_LIST,
+    TRANSPARENT_VAE,
+    DrawnSamples,
 )
-
-TRAIN_LIST: Source = Output("characters", "train")
-TEST_LIST: Source = Output("characters", "test")
-VAE: Source = Output("vae", "vae")
-TRANSPARENT_VAE: Source = Output("vae", "transparent_vae")
-BASE: Source = Output("base", "base")
-
-SIDE = 64
+from seethrough.recipes.training import Device
 
 FRAMES_LR_FACTOR = 1.25
 """By how much the small 3D network's learning rates are higher."""
@@ -41,65 +33,11 @@ StageT = TypeVar("StageT", LayerDiff2DTrain, LayerDiff3DTrain)
 
 
 @recipe
-class StandIns(Experiment):
+class StandIns(DrawnSamples):
     """Stages that make what a recipe takes from outside."""
-
-    characters: Characters = Characters()
-    """Draws the samples."""
-
-    vae: TransparentVaeTrain = change(
-        TransparentVaeTrain,
-        seed=1,
-        model=change(
-            TransparentVaeModel,
-            vae_channels=(8, 16, 32, 64),
-            vae_layers=1,
-            vae_norm_groups=4,
-            scaled_std=0.6,
-            encoder_channels=(8, 16, 16, 32),
-            decoder_channels=(8, 16, 32, 32, 64),
-            decoder_layers=1,
-        ),
-        data=change(
-            TransparentVaeData,
-            sources=((TRAIN_LIST, 1),),
-            global_batch=16,
-            target_size=SIDE,
-            page_probability=0.3,
-            random_pad=0.0,
-            random_flip=0.5,
-            crop_to="character",
-        ),
-        loss=change(TransparentVaeLoss, kl=1e-2, identity=0.0),
-        optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
-        schedule=change(
-            Schedule,
-            max_steps=640,
-            warmup_steps=64,
-            floor=0.02,
-            checkpoint_every=500,
-            keep_checkpoints=1,
-            pictures_every=None,
-            log_every=50,
-        ),
-        hardware=change(
-            Hardware,
-            device="cpu",
-            processes=2,
-            threads=1,
-            channels_last=True,
-            micro_batch=8,
-            loader_workers=0,
-        ),
-        tracking=change(Tracking, tracker=None),
-    )
-    """Trains the autoencoders from new weights."""
 
     base: SmallBase = SmallBase()
     """Makes the rest of a base around them."""
-
-    environment: Execution[Environment] = Environment()
-    """Data roots and environment variables."""
 
 
 @recipe

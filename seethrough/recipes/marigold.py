@@ -237,6 +237,12 @@ class Marigold2DChain(Experiment):
     environment: Execution[Environment] = Environment()
     """Data roots and environment variables."""
 
+    def rehearsal(self) -> Experiment:
+        # The rule names the classes of this file.
+        from seethrough.recipes.marigold_rehearsal import rehearse_2d
+
+        return rehearse_2d(self)
+
 
 @recipe
 class Marigold3DChain(Experiment):
@@ -271,6 +277,12 @@ class Marigold3DChain(Experiment):
         sizes = tuple(len(group) + page for group in self.train_3d.data.groups)
         if self.inflate.group_sizes != sizes:
             yield "inflate.group_sizes", f"train_3d.data has groups of {sizes} frames"
+
+    def rehearsal(self) -> Experiment:
+        # The rule names the classes of this file.
+        from seethrough.recipes.marigold_rehearsal import rehearse_3d
+
+        return rehearse_3d(self)
 
 
 def _check_ratio(ratio: float) -> Iterator[tuple[str, str]]:

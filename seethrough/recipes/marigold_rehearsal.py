@@ -1,0 +1,112 @@
+"""The CPU-sized twin of a Marigold chain: the same stages and code, smaller, on drawn characters.
+
+What the recipe takes from the hub, stages in front make in the hub's layout: the samples, and a
+base around an autoencoder that was trained on their layers. Lengths and learning rates are not
+tuned.
+"""
+
+from typing import TypeVar
+
+from seethrough.recipe import Output, evolve, recipe
+from seethrough.recipes.inflate import Inflate
+from seethrough.recipes.marigold import (
+    Marigold2DChain,
+    Marigold2DTrain,
+    Marigold3DChain,
+    Marigold3DTrain,
+)
+from seethrough.recipes.small_base import SmallMarigold
+from seethrough.recipes.stand_ins import BASE, SIDE, TEST_LIST, TRAIN_LIST, DrawnSamples
+
+StageT = TypeVar("StageT", Marigold2DTrain, Marigold3DTrain)
+
+
+@recipe
+class Marigold2DRehearsal(DrawnSamples):
+    """The twin of 2D training."""
+
+    base: SmallMarigold = SmallMarigold()
+    """Makes the rest of a base around the autoencoder."""
+
+    train_2d: Marigold2DTrain = Marigold2DTrain()
+    """The chain's 2D training."""
+
+
+@recipe
+class Marigold3DRehearsal(Marigold2DRehearsal):
+    """The twin of the whole chain."""
+
+    inflate: Inflate = Inflate()
+    """The chain's conversion."""
+
+    train_3d: Marigold3DTrain = Marigold3DTrain()
+    """The chain's 3D fine-tuning."""
+
+
+def rehearse_2d(chain: Marigold2DChain) -> Marigold2DRehearsal:
+    """The rule for 2D training alone."""
+    return Marigold2DRehearsal(train_2d=_shrink_2d(chain.train_2d), environment=chain.environment)
+
+
+def rehearse_3d(chain: Marigold3DChain) -> Marigold3DRehearsal:
+    """The rule: sources from the stages in front, smaller pictures, fewer steps, one machine."""
+    model = evolve(chain.train_3d.model, unet=Output("inflate", "unet"), base=BASE)
+    train_3d = evolve(
+        chain.train_3d,
+        model=model,
+        data=evolve(chain.train_3d.data, random_pad=0.0),
+    )
+    return Marigold3DRehearsal(
+        environment=chain.environment,
+        train_2d=_shrink_2d(chain.train_2d),
+        inflate=evolve(chain.inflate, unet=Output("train_2d", "unet")),
+        train_3d=_shrink(train_3d, steps=200, batch=4, lr_factor=25.0),
+    )
+
+
+def _shrink_2d(stage: Marigold2DTrain) -> Marigold2DTrain:
+    stage = evolve(stage, model=evolve(stage.model, base=BASE, unet=None))
+    return _shrink(stage, steps=600, batch=32, lr_factor=200 / 3)
+
+
+def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
+    """Two processes on the CPU, small batches and pictures, `steps` steps, averaged weights.
+
+    Pictures show the whole character as it is. Small networks bear higher learning rates: a
+    factor, so that an ablation of the rate stays one.
+    """
+    return evolve(
+        stage,
+        data=evolve(
+            stage.data,
+            sources=((TRAIN_LIST, 1),),
+            validation=None if stage.data.validation is None else TEST_LIST,
+            global_batch=batch,
+            target_size=SIDE,
+            crop_to="character",
+            random_flip=0.0,
+            random_crop=0.0,
+            random_hsv=0.0,
+        ),
+        optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.99, precision="fp32"),
+        schedule=evolve(
+            stage.schedule,
+            max_steps=steps,
+            warmup_steps=min(stage.schedule.warmup_steps, steps // 10),
+            checkpoint_every=max(steps // 3, 1),
+            keep_checkpoints=1,
+            pictures_every=None,
+            log_every=50,
+        ),
+        hardware=evolve(
+            stage.hardware,
+            device="cpu",
+            processes=2,
+            threads=1,
+            channels_last=True,
+            micro_batch=batch // 2,
+            loader_workers=0,
+            gradient_checkpointing=False,
+        ),
+        tracking=evolve(stage.tracking, tracker=None),
+    )
