@@ -103,7 +103,7 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
             device="cpu",
             processes=2,
             threads=1,
-            channels_last=True,
+            channels_last=stage.deepspeed.zero_stage == 0,
             micro_batch=batch // 2,
             loader_workers=0,
             gradient_checkpointing=False,

@@ -114,7 +114,8 @@ class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT])
         items = self.items(dataset)
         for row in range(min(count, len(items))):
             draw = self.fixed_draws(purpose, 0, row)[-1]
-            item = send_to_device(readable(items, draw, self.data), self.context.device)
+            item = readable(items, draw, self.data, self.context)
+            item = send_to_device(item, self.context.device)
             scene = self.scene(model, item)
             if scene is not None:
                 yield scene, draw.numpy("depth")

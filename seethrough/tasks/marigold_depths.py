@@ -18,6 +18,7 @@ from seethrough.inference.depth_picture import depth_picture
 from seethrough.inference.grid import picture_grid
 from seethrough.inference.marigold import decode_depth, denoise
 from seethrough.metrics.depth import DepthMetrics, align_least_squares
+from seethrough.tasks.transfer import on_device
 
 MEASURED = 16
 """Held-out samples in a validation of depth."""
@@ -59,7 +60,9 @@ Drawn: TypeAlias = tuple[Scene, np.random.Generator]
 def predicted(task: Any, scene: Scene, noise: np.random.Generator) -> Tensor:
     """Depth of the scene's frames, (F, 1, T, T) float32 in [0, 1], near 0."""
     device = scene.true.device
-    start = torch.from_numpy(noise.standard_normal(scene.latents, dtype=np.float32)).to(device)
+    start = on_device(
+        torch.from_numpy(noise.standard_normal(scene.latents, dtype=np.float32)), device
+    )
     steps = task.stage.sampler.steps
     latents = denoise(scene.predict, task.scheduler, steps, start)[list(scene.places)]
     with torch.autocast(device.type, enabled=False):
@@ -68,7 +71,11 @@ def predicted(task: Any, scene: Scene, noise: np.random.Generator) -> Tensor:
 
 def measure(task: Any, scenes: Iterable[Drawn]) -> dict[str, float]:
     """The measures of depth, averaged over scenes, for each way of alignment."""
-    kinds = {"least_squares": DepthMetrics("least_squares"), "median": DepthMetrics("median")}
+    # One process validates: the others wouldn't come to a gathering.
+    kinds = {
+        "least_squares": DepthMetrics("least_squares", sync_on_compute=False),
+        "median": DepthMetrics("median", sync_on_compute=False),
+    }
     for scene, noise in scenes:
         found = predicted(task, scene, noise).cpu()
         for metrics in kinds.values():
