@@ -37,7 +37,7 @@ from seethrough.models.checkpoints import load_model, open_base, unet_folder
 from seethrough.models.empty_prompt import encode_empty_prompt
 
 LEAST_ALPHA = 15
-"""Alpha (0 to 255) below this is cleared before the network sees a layer, as published."""
+"""Alpha (0 to 255) below this becomes 0 before the network sees a layer, as published."""
 
 
 @attrs.frozen
@@ -192,7 +192,7 @@ def frame_depths(
 def merge_frames(layers: Mapping[str, Image8], size: tuple[int, int]) -> dict[str, Image8]:
     """Layers of either version as V2's frames, in the order of `TAGS_V2`; absent ones are left out.
 
-    A tag's own layer counts, or else its V3 parts over each other. Faint pixels are cleared.
+    A tag's own layer counts, or else its V3 parts over each other. Faint pixels become transparent.
 
     Raises:
         ValueError: when a layer is not (*size, 4).
@@ -210,7 +210,11 @@ def merge_frames(layers: Mapping[str, Image8], size: tuple[int, int]) -> dict[st
 def _cleared(layer: Image8, size: tuple[int, int]) -> Image8:
     if layer.shape != (*size, 4):
         raise ValueError(f"a layer has shape {layer.shape}, the page {(*size, 4)}")
-    return np.where(layer[..., 3:] < LEAST_ALPHA, np.uint8(0), layer)
+    result = layer.copy()
+    alpha = cv2.extractChannel(result, 3)
+    _, alpha = cv2.threshold(alpha, LEAST_ALPHA - 1, 0, cv2.THRESH_TOZERO)
+    cv2.insertChannel(alpha, result, 3)
+    return result
 
 
 def _where(page: Image8, frames: Mapping[str, Image8]) -> Image8:

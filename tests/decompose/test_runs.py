@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.pipelines.marigold.pipeline_marigold_depth import MarigoldDepthPipeline
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
     StableDiffusionXLPipeline,
 )
@@ -16,19 +17,24 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from seethrough import hub
 from seethrough.decompose.__main__ import main
+from seethrough.decompose.options import layer_options
+from seethrough.engine.record import Made, write_started
 from seethrough.engine.runner import run
+from seethrough.engine.trained import trained_unets
+from seethrough.inference.decompose import DecomposeOptions
 from seethrough.models import TransparentVAE, UNetFrameConditionModel
 from seethrough.models.checkpoints import read_state_dict
-from seethrough.recipe import Experiment, Output, draft, evolve, recipe
-from seethrough.recipes.layerdiff import LayerDiff3DTrain
+from seethrough.recipe import Experiment, Local, Output, draft, evolve, identity_values, recipe
+from seethrough.recipes.layerdiff import Decompose, LayerDiff3DTrain, Sampler
+from seethrough.recipes.marigold import Marigold3DTrain
 from seethrough.recipes.training import AdamW
 from seethrough.tasks.decompose import load_layerdiff
-from tests.tasks.small import SIDE, Small, stage_3d
+from tests.tasks.small import SIDE, Small, stage_3d, stage_depth_3d
 
 
 @recipe
 class Chain(Experiment):
-    """Two stages of training, the second from the first one's UNet."""
+    """Two stages that train layers, the second from the first one's UNet, and one of depth."""
 
     train_3d: LayerDiff3DTrain = LayerDiff3DTrain()
     """Training."""
@@ -36,35 +42,49 @@ class Chain(Experiment):
     finish: LayerDiff3DTrain = LayerDiff3DTrain()
     """More of it."""
 
+    depth: Marigold3DTrain = Marigold3DTrain()
+    """Training of depth."""
+
+
+def one_step(stage: Any) -> Any:
+    return evolve(
+        stage,
+        data=evolve(stage.data, global_batch=1),
+        optim=AdamW(lr=1e-3, precision="fp32", ema_decay=None),
+        schedule=evolve(stage.schedule, max_steps=1, warmup_steps=0, pictures_every=None),
+        hardware=evolve(stage.hardware, device="cpu", processes=1, micro_batch=1, loader_workers=0),
+        tracking=evolve(stage.tracking, tracker=None),
+    )
+
 
 @pytest.fixture(scope="module")
-def trained(small: Small, layer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(
+    small: Small, layer_model: Path, depth_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A finished run."""
     torch.set_num_threads(1)
-    train = stage_3d(small, layer_model / "unet")
-    train = evolve(
-        train,
-        data=evolve(train.data, global_batch=1),
-        optim=AdamW(lr=1e-3, precision="fp32", ema_decay=None),
-        schedule=evolve(train.schedule, max_steps=1, warmup_steps=0, pictures_every=None),
-        hardware=evolve(train.hardware, device="cpu", processes=1, micro_batch=1, loader_workers=0),
-        tracking=evolve(train.tracking, tracker=None),
-    )
+    train = one_step(stage_3d(small, layer_model / "unet"))
     finish = evolve(train, model=evolve(train.model, unet=Output("train_3d", "unet")))
+    depth = one_step(stage_depth_3d(small, depth_model / "unet"))
+    depth = evolve(depth, model=evolve(depth.model, base=Local(str(depth_model))))
     runs = tmp_path_factory.mktemp("runs")
-    run(draft(Chain(train_3d=train, finish=finish), "chain").resolve(), runs)
+    chain = Chain(train_3d=train, finish=finish, depth=depth)
+    run(draft(chain, "chain").resolve(), runs)
     return runs / "chain"
 
 
 @pytest.fixture(scope="module")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "model"
-    assert hub.main(["export", str(trained), str(folder), "--precision=fp32"]) == 0
+    """Both models of the run, in the folders `layers` and `depth`."""
+    folder = tmp_path_factory.mktemp("exported")
+    for model in ("layers", "depth"):
+        export = ["export", str(trained), str(folder / model), f"--model={model}"]
+        assert hub.main([*export, "--precision=fp32"]) == 0
     return folder
 
 
-def psd(out: Path) -> bytes:
-    return (out / "one" / "one.psd").read_bytes()
+def files(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.glob("one/one*")}
 
 
 def test_a_run_and_its_export_decompose_alike(
@@ -72,17 +92,21 @@ def test_a_run_and_its_export_decompose_alike(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     image = str(pictures / "one.png")
-    for name, model in (("run", f"--from={trained}"), ("export", f"--layers=file:{exported}")):
-        assert main([image, model, "--steps=2", f"--out={tmp_path / name}"]) == 0
+    folders = [f"--{model}=file:{exported / model}" for model in ("layers", "depth")]
+    for name, models in (("run", [f"--from={trained}"]), ("export", folders)):
+        assert main([image, *models, "--steps=2", f"--out={tmp_path / name}"]) == 0
+        said = capsys.readouterr().out
         # At the size of the training, from the UNet that no other stage went on from.
-        assert f"{SIDE} px, 2 steps" in capsys.readouterr().out
-    assert psd(tmp_path / "run") == psd(tmp_path / "export")
+        assert f"{SIDE} px, 2 steps" in said and f"{SIDE} px, 4 steps" in said
+    assert files(tmp_path / "run") == files(tmp_path / "export")
+    assert set(files(tmp_path / "run")) == {"one.psd", "one_depth.psd", "one.psd.json"}
     record = json.loads((tmp_path / "run" / "one" / "record.json").read_text())
     unet = json.loads((trained / "finish" / "record.json").read_text())["artifacts"]["unet"]
     assert unet["sha256"] in record["inputs"]["layers"]
 
 
 def test_an_export_is_what_diffusers_own_loaders_read(exported: Path) -> None:
+    exported = exported / "layers"
     unet: Any = UNetFrameConditionModel.from_pretrained(exported, subfolder="unet")
     assert (unet.config["tag_version"], unet.config["group_embedding"]) == ("v3", True)
     TransparentVAE.from_pretrained(exported, subfolder="trans_vae")
@@ -98,9 +122,17 @@ def test_an_export_is_what_diffusers_own_loaders_read(exported: Path) -> None:
     assert pipeline.scheduler.config["algorithm_type"] == "sde-dpmsolver++"
 
 
+def test_an_export_of_depth_is_too(exported: Path) -> None:
+    exported = exported / "depth"
+    unet: Any = UNetFrameConditionModel.from_pretrained(exported, subfolder="unet")
+    pipeline: Any = MarigoldDepthPipeline.from_pretrained(exported, unet=unet)
+    assert pipeline.config["default_processing_resolution"] == SIDE
+    assert pipeline.scheduler.config["timestep_spacing"] == "trailing"
+
+
 def test_weights_are_bf16_unless_told_otherwise(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    assert hub.main(["export", str(trained), str(folder)]) == 0
+    assert hub.main(["export", str(trained), str(folder), "--model=layers"]) == 0
     for part in ("unet", "vae", "trans_vae", "text_encoder", "text_encoder_2"):
         types = {value.dtype for value in read_state_dict(folder / part).values()}
         assert types == {torch.bfloat16}, part
@@ -116,8 +148,11 @@ def test_what_can_t_be_exported_is_named(
         (["import", str(trained), "x"], "given import"),
         (["export", str(tmp_path), "x"], "no finished stage of a run lies there"),
         (["export", str(tmp_path / "no"), "x"], "no such folder"),
-        (["export", str(trained), str(exported)], f"{exported}: there is something already"),
-        (["export", str(trained), "x", "--model=depth"], "no finished stage trained a model of"),
+        (
+            ["export", str(trained), str(exported / "depth"), "--model=depth"],
+            f"{exported / 'depth'}: there is something already",
+        ),
+        (["export", str(trained), "x"], f"{trained}: it trained"),
         (["export", str(trained), "x", "--precison=fp32"], "did you mean precision?"),
     ):
         assert hub.main(arguments) == 2
@@ -132,7 +167,7 @@ def test_an_export_that_fails_leaves_nothing_under_its_name(
     shutil.copytree(trained, run_copy)
     (run_copy / "finish" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"broken")
     folder = tmp_path / "model"
-    assert hub.main(["export", str(run_copy), str(folder)]) == 2
+    assert hub.main(["export", str(run_copy), str(folder), "--model=layers"]) == 2
     assert "not a readable safetensors file" in capsys.readouterr().err
     assert not folder.exists()
 
@@ -141,9 +176,33 @@ def test_options_of_a_model_that_can_t_be_read_are_named(
     exported: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(exported, folder)
+    shutil.copytree(exported / "layers", folder)
     options = json.loads((folder / "decompose.json").read_text())
     (folder / "decompose.json").write_text(json.dumps({**options, "stepps": 3}))
     assert main([str(pictures), f"--layers=file:{folder}", f"--out={tmp_path / 'out'}"]) == 2
     said = capsys.readouterr().err
     assert f"{folder}/decompose.json: no options of DecomposeOptions" in said and "stepps" in said
+
+
+def test_the_options_of_a_run_s_own_decomposition_count(trained: Path, tmp_path: Path) -> None:
+    run_copy = tmp_path / "chain"
+    shutil.copytree(trained, run_copy)
+    stage = Decompose(
+        pages=Local("pages"),
+        resolution=96,
+        sampler=Sampler(steps=7, shared_noise=True),
+        crop_to="character",
+        head_pass="body",
+        averaged_decode=True,
+    )
+    (run_copy / "decompose").mkdir()
+    write_started(run_copy / "decompose", Made("0", identity_values(stage), {}))
+    layers = next(one for one in trained_unets(run_copy) if one.is_layerdiff)
+    assert layer_options(layers) == DecomposeOptions(
+        resolution=96,
+        steps=7,
+        shared_init_noise=True,
+        crop_to="character",
+        head_pass="body",
+        decode_passes=8,
+    )
