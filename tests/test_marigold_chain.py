@@ -170,3 +170,11 @@ def test_a_base_of_another_family_is_refused(inputs: Path, tmp_path: Path) -> No
     base = f"file:{other}"
     with pytest.raises(InputError, match="no subfolder 'scheduler'"):
         run(chain(inputs, train_2d__model__base=base, train_3d__model__base=base), tmp_path)
+
+
+def test_two_processes_train_and_one_measures_depth(inputs: Path, tmp_path: Path) -> None:
+    """What the main process does alone must not wait for the other."""
+    run(chain(inputs, train_2d__hardware__processes=2), tmp_path, only="train_2d")
+    log = (tmp_path / "marigold3d_v3" / "train_2d" / "log.jsonl").open()
+    (validated,) = [line for line in map(json.loads, log) if "validation/loss" in line]
+    assert 0 <= validated["validation/depth/least_squares/abs_rel"] < 100

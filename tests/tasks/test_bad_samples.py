@@ -15,10 +15,11 @@ from seethrough.recipe import Local, evolve
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
 from seethrough.tasks.layerdiff2d import LayerDiff2D
 from seethrough.tasks.layerdiff3d import LayerDiff3D
+from seethrough.tasks.marigold import Marigold2D
 from seethrough.tasks.task import Batch, Task
 from seethrough.tasks.transparent_vae import TransparentVaeTask
 from tests.samples import write_list, write_sample
-from tests.tasks.small import Small, context, small_data, stage_2d, stage_3d
+from tests.tasks.small import Small, context, small_data, stage_2d, stage_3d, stage_depth_2d
 
 STEPS = 6
 
@@ -110,3 +111,21 @@ def test_pictures_and_export_leave_them_out_too(
     vae = TransparentVaeTask(evolve(vae.stage, model=shapes), vae.context)
     vae.export(vae.build().eval(), tmp_path / "vae")
     assert (tmp_path / "vae/transparent_vae").is_dir()
+
+
+def test_the_validation_of_depth_leaves_them_out_too(
+    small: Small, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seethrough.tasks.latent_diffusion.VALIDATION_PLACES", 6)
+    stage = stage_depth_2d(small)
+    data = evolve(stage.data, validation=Local(str(samples)), bad_samples="skip")
+    stage = evolve(stage, data=data)
+    said: list[str] = []
+    where = attrs.evolve(context(stage, tmp_path), report=said.append)
+    task = Marigold2D(stage, where)
+    with torch.no_grad():
+        assert task.validate(task.build().eval())["loss"] > 0
+    # The broken layer is of no account to the depth of a page.
+    assert {line.partition(".png: ")[0] for line in said} == {
+        f"small: left out {samples.parent / name}" for name in "de"
+    }
