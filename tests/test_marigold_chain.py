@@ -2,24 +2,42 @@
 
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from seethrough.engine.files import tree_sha256
+from seethrough.engine.plan import make_plan
 from seethrough.engine.runner import run
 from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, read_state_dict
 from seethrough.models.small_base import save_small_marigold
-from seethrough.recipe import Resolved, load
+from seethrough.recipe import Resolved, flatten, load, tracked_reads
 from tests.samples import write_list, write_sample
 
 EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "marigold3d_v3.py"
 STEPS = 3
+
+NEVER_READ = {
+    "*.schedule.power": "the schedule is no polynomial",
+    "*.schedule.pieces": "nor piecewise",
+    "*.schedule.cycles": "nor a cosine",
+    "*.schedule.floor": "and has no floor",
+    "*.objective.timestep_bias_multiplier": "timesteps are uniform",
+    "*.objective.timestep_bias_range": "timesteps are uniform",
+    "train_2d.hardware.device_memory_gib": "the plan counts the published base's parameters alone",
+    "*.hardware.reshard": "the run isn't resumed",
+    "*.tracking.project": "it has no tracker",
+    "*.deepspeed*": "nor DeepSpeed",
+}
+"""Paths, and why this run does without reading them."""
+
 TRAINED = ("train_2d", "train_3d")
 
 
@@ -29,12 +47,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(4, 4, 8, 8),
-            norm_num_groups=2,
-        ).save_pretrained(folder / "vae")
+        vae_config: dict[str, Any] = {
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "block_out_channels": (4, 4, 8, 8),
+            "norm_num_groups": 2,
+        }
+        AutoencoderKL(**vae_config).save_pretrained(folder / "vae")
     save_small_marigold(
         folder / "base",
         vae=folder / "vae",
@@ -84,15 +103,33 @@ def chain(inputs: Path, **values: object) -> Resolved:
     return load(EXPERIMENT).override([(k, str(v)) for k, v in flags.items()]).resolve()
 
 
+@attrs.frozen
+class Run:
+    """A finished run."""
+
+    folder: Path
+    unread: frozenset[str]
+    """Paths of the recipe that nothing read."""
+
+
 @pytest.fixture(scope="module")
-def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run."""
+def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     torch.set_num_threads(1)
     runs = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
+    resolved = chain(inputs)
+    with pytest.MonkeyPatch.context() as patch, tracked_reads(resolved.experiment) as reads:
         patch.setattr("seethrough.tasks.latent_diffusion.VALIDATION_PLACES", 4)
-        run(chain(inputs), runs)
-    return runs / "marigold3d_v3"
+        run(resolved, runs)
+        # Also the account of memory, the one reader of a device's size.
+        make_plan(resolved, runs).text(memory=True)
+    fields = set(flatten(resolved.experiment)) - set(resolved.stages)
+    return Run(runs / resolved.name, frozenset(fields - set(reads)))
+
+
+@pytest.fixture(scope="module")
+def finished(whole: Run) -> Path:
+    """The folder of a finished run."""
+    return whole.folder
 
 
 def record(folder: Path, stage: str) -> dict[str, Any]:
@@ -178,3 +215,10 @@ def test_two_processes_train_and_one_measures_depth(inputs: Path, tmp_path: Path
     log = (tmp_path / "marigold3d_v3" / "train_2d" / "log.jsonl").open()
     (validated,) = [line for line in map(json.loads, log) if "validation/loss" in line]
     assert 0 <= validated["validation/depth/least_squares/abs_rel"] < 100
+
+
+def test_every_field_of_the_recipe_is_read(whole: Run) -> None:
+    excused = {p for p in whole.unread if any(fnmatch(p, pattern) for pattern in NEVER_READ)}
+    assert not sorted(whole.unread - excused), "fields that nothing reads"
+    stale = [p for p in NEVER_READ if not any(fnmatch(path, p) for path in whole.unread)]
+    assert not stale, "excused, but read after all"

@@ -1,5 +1,6 @@
 """The command line: `python -m seethrough.decompose IMAGE... [--flags]`."""
 
+import os
 import sys
 
 from seethrough.decompose.settings import help_text, parse
@@ -21,6 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `| head` closed the pipe. Python would complain again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
     if failures:
         print(f"failed: {len(failures)}", *failures, sep="\n  ", file=sys.stderr)

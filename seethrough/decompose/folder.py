@@ -74,6 +74,8 @@ class Progress:
         """Tell an error of the block as the image's failure; the others go on."""
         try:
             yield
+        except BrokenPipeError:
+            raise  # nobody reads any more what is told
         except Exception as error:
             if not isinstance(error, InputError | OSError | MemoryError | torch.OutOfMemoryError):
                 traceback.print_exception(error)

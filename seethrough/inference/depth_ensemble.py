@@ -13,6 +13,8 @@ from seethrough.metrics.depth import align_least_squares
 
 _ITERATIONS = 50
 _TOLERANCE = 1e-5
+_CHUNK = 2**21
+"""Pixels of all runs that are in float64 at a time."""
 
 
 def ensemble_depths(runs: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -50,8 +52,11 @@ def ensemble_depths(runs: Tensor, mask: Tensor | None = None) -> Tensor:
         if (_normalised(middle) - previous).abs().max() < _TOLERANCE:
             break
     least, most = middle.min(), middle.max()
-    result = _median(runs.double().flatten(1), scales, shifts).reshape(shape)
-    return ((result - least) / (most - least).clamp(min=1e-6)).clamp(0, 1).float()
+    result: list[Tensor] = []
+    for values in runs.flatten(1).split(_CHUNK, dim=1):
+        depth = (_median(values.double(), scales, shifts) - least) / (most - least).clamp(min=1e-6)
+        result.append(depth.clamp(0, 1).float())
+    return torch.cat(result).reshape(shape)
 
 
 def _median(values: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:

@@ -67,7 +67,8 @@ class DepthOptions:
     steps: int = 4
     """Steps of the sampler, DDIM with trailing timesteps."""
     ensemble: int = 1
-    """Runs from different noise whose median counts."""
+    """Runs from different noise. The median of several counts; over all layers of the page it runs
+    from 0 to 1, which a single run need not."""
     vae_batch: int = 4
     """Frames that the VAE encodes or decodes together."""
 
@@ -117,13 +118,14 @@ def load_scheduler(base: Path) -> DDIMScheduler:
         config: Any = DDIMScheduler.load_config(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: the scheduler's config cannot be read ({error})") from error
-    if config.get("rescale_betas_zero_snr") and config.get("prediction_type") == "epsilon":
+    own = {"timestep_spacing": "trailing", "clip_sample": False, "thresholding": False}
+    scheduler: Any = DDIMScheduler.from_config(config, **own)
+    if scheduler.config.rescale_betas_zero_snr and scheduler.config.prediction_type == "epsilon":
         raise InputError(
             f"{folder}: at zero terminal SNR the noise tells nothing of the latents, so "
             "prediction_type can't be 'epsilon': the base was not made for Marigold"
         )
-    own = {"timestep_spacing": "trailing", "clip_sample": False, "thresholding": False}
-    return DDIMScheduler.from_config(config, **own)  # pyright: ignore[reportReturnType]
+    return scheduler
 
 
 def _check_fit(unet: Any, vae: Any, prompt: Tensor, config_file: Path) -> None:

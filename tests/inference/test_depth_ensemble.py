@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seethrough.inference import depth_ensemble
 from seethrough.inference.depth_ensemble import ensemble_depths
 
 
@@ -62,6 +63,13 @@ def test_what_lies_outside_the_mask_changes_nothing_inside() -> None:
     assert torch.equal(result[mask], ensemble_depths(other, mask)[mask])
     assert (result[mask].min(), result[mask].max()) == (0, 1)
     assert (result.min(), result.max()) == (0, 1)
+
+
+def test_any_number_of_pixels_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = ensemble_depths(runs)
+    monkeypatch.setattr(depth_ensemble, "_CHUNK", 7)
+    assert torch.equal(ensemble_depths(runs), expected)
 
 
 def test_constant_runs_and_an_empty_mask() -> None:
