@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
@@ -14,6 +15,7 @@ from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, read_state_dict
 from seethrough.models.inflate import InflationReport, Verdict, inflate
+from seethrough.models.small_base import save_small_marigold
 from seethrough.models.unet_frame_condition import CrossFrameTransformerBlock
 from tests.data.parity import rule
 
@@ -101,6 +103,26 @@ def test_sd2_shaped_source_without_groups(tmp_path: Path) -> None:
     assert report.max_difference == 0
     with pytest.raises(InputError, match=r"group_embedding.*needs addition_embed_type"):
         inflate(tmp_path / "unet", tmp_path / "groups")
+
+
+def test_sd2_shape_of_marigold(tmp_path: Path) -> None:
+    """Attention in front, three of four levels: 16 places with 19 new tensors, as published."""
+    AutoencoderKL(norm_num_groups=4, block_out_channels=(8,)).save_pretrained(tmp_path / "vae")
+    save_small_marigold(
+        tmp_path / "base",
+        vae=tmp_path / "vae",
+        block_out_channels=(16, 32, 64, 64),
+        layers_per_block=2,
+        attention_heads=(1, 2, 2, 2),
+        text_width=16,
+    )
+    report = inflate(tmp_path / "base", tmp_path / "3d", group_embedding=False, tag_version="v2")
+    assert report.max_difference == 0
+    counts = report.counts()
+    assert counts[Verdict.COPIED] == 686 and not counts[Verdict.DROPPED]
+    assert counts[Verdict.ZERO] == 2 * 16 and counts[Verdict.INITIALISED] == 17 * 16
+    model: Any = load_model(UNetFrameConditionModel, tmp_path / "3d")
+    assert model.config.in_channels == 8 and model.config.tag_version == "v2"
 
 
 def save_trained_3d(folder: Path, source: Path, **options: Any) -> dict[str, Tensor]:
