@@ -115,8 +115,8 @@ class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT])
         for row in range(min(count, len(items))):
             draw = self.fixed_draws(purpose, 0, row)[-1]
             item = readable(items, draw, self.data, self.context)
-            item = send_to_device(item, self.context.device)
-            scene = self.scene(model, item)
+            moved: Any = send_to_device(item, self.context.device)
+            scene = self.scene(model, moved)
             if scene is not None:
                 yield scene, draw.numpy("depth")
 
