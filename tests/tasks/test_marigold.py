@@ -450,6 +450,36 @@ def test_a_network_that_knows_the_depth_is_measured_as_one(
         assert others > 0.2
 
 
+def test_the_network_sees_the_same_in_training_and_in_prediction(
+    small: Small, make: Callable[..., Any]
+) -> None:
+    """Page, frame and noisy depth at the same channels, and the same text."""
+    task = make(validation=small.source("samples"))
+    model = task.build().eval()
+    unet = getattr(model, "unet", model)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def keep(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        sample = keywords["sample"] if keywords.keys() > {"sample"} else arguments[0]
+        text = keywords["encoder_hidden_states"] if len(arguments) < 3 else arguments[2]
+        seen.append((sample, text))
+
+    unet.register_forward_pre_hook(keep, with_kwargs=True)
+    where = task.fixed_draws("depth", 0, 1)[-1]
+    with torch.no_grad():
+        item = task.items(task.held_out)[where]
+        task.loss_at(model, task.collate([item]), torch.tensor([700]))
+        (_, _), (scene, _) = task.scenes(model, task.held_out, "depth", 2)
+        noisy = seen[0][0][..., -4:, :, :].reshape(scene.latents)
+        scene.predict(noisy, 700)
+    (trained, text), (shown, same_text) = seen
+    torch.testing.assert_close(shown, trained)
+    assert torch.equal(text, same_text)
+    if unet is not model:
+        assert [TAGS_V2[place] for place in scene.places] == scene.names
+        assert scene.names == ["face", "mouth", "topwear"]
+
+
 def unscaled_depth(latents: Tensor, return_dict: bool) -> tuple[Tensor]:
     """A decoder for latents that are depths."""
     assert not return_dict
