@@ -4,7 +4,8 @@ Hypothesis: attention across layers, and one scale for the page, make depths of 
 also where they are hidden; the page as a condition tells how they lie over each other.
 Base: the published 3D configuration, from weights of marigold_depth. Its authors went on from a
 conversion on the hub; here it is this chain's own.
-Cost: one GPU of 80 GB; a 3D step has 8 samples of 12, 9 or 20 frames at 768 px.
+Cost: marigold_depth's, and 20,000 steps of 8 samples of 12, 9 or 20 frames at 768 px; the state of
+3D training takes 20 GiB of a GPU, activations are not measured.
 """
 
 from experiments.marigold_depth import HELD_OUT, SAMPLES

@@ -2,8 +2,10 @@
 
 Hypothesis: depth in drawing order is a kind of depth, so that a model of photographed depth learns
 it from few samples.
-Base: the published 2D configuration. Its length is 200 epochs; its authors went on from step 20,000.
-Cost: one GPU of 80 GB; a step of 16 pages at 768 px.
+Base: the published 2D configuration. Its length is 200 epochs; its authors went on from step
+20,000.
+Cost: 20,000 steps of 16 pages at 768 px; the state of training takes 15 GiB of a GPU, activations
+are not measured.
 """
 
 from seethrough.recipe import Local, change, recipe

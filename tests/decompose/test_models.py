@@ -41,6 +41,9 @@ def test_depth_decides_the_order(
     shutil.rmtree(folder)
     assert main(arguments) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    # Runs from several noises say another depth.
+    assert main([*arguments, "--depth_ensemble=2"]) == 0
+    assert (folder / "one_depth.psd").read_bytes() != before["one_depth.psd"]
 
 
 def test_pairs_are_split_with_and_without_depth(

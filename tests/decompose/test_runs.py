@@ -101,6 +101,8 @@ def test_a_run_and_its_export_decompose_alike(
     assert files(tmp_path / "run") == files(tmp_path / "export")
     assert set(files(tmp_path / "run")) == {"one.psd", "one_depth.psd", "one.psd.json"}
     record = json.loads((tmp_path / "run" / "one" / "record.json").read_text())
+    # Training draws a noise for each frame, and so does this.
+    assert record["inputs"]["layer_options"]["shared_init_noise"] is False
     unet = json.loads((trained / "finish" / "record.json").read_text())["artifacts"]["unet"]
     assert unet["sha256"] in record["inputs"]["layers"]
 
