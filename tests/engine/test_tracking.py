@@ -18,7 +18,9 @@ from tests.engine.conftest import CHAIN, Running, Warm, weights
 from tests.engine.wandb_file import read_records
 
 OPTIONS = ["--train.schedule.pictures_every=3", "--train.schedule.validate_every=3"]
-LONG = ["--train.schedule.max_steps=12", "--train.pause=0.02", *OPTIONS]
+LONG = ["--train.schedule.max_steps=12", *OPTIONS]
+# Leaves time to end a run between two steps, on a busy machine too.
+SLOW = "--train.pause=0.1"
 OFFLINE: dict[str, str | None] = {"WANDB_MODE": "offline"}
 
 
@@ -87,7 +89,7 @@ def test_tensorboard_has_values_numbers_and_pictures(warm: Warm, tmp_path: Path)
 def test_tensorboard_shows_a_resumed_run_once(warm: Warm, tmp_path: Path) -> None:
     arguments = flags(tmp_path, "tensorboard", *LONG, "--train.schedule.log_every=1")
     checkpoints = tmp_path / "chain/train/checkpoints"
-    running = warm.start(*arguments, "--train.schedule.checkpoint_every=4")
+    running = warm.start(*arguments, SLOW, "--train.schedule.checkpoint_every=4")
     end_at(running, checkpoints / "step-00000008")
     # As if the last checkpoint had been harmed: more steps are done again.
     (checkpoints / "step-00000008").rename(tmp_path / "harmed")
@@ -158,7 +160,7 @@ def test_a_resumed_run_is_the_same_one_in_wandb(
 ) -> None:
     arguments = flags(tmp_path, "wandb", *LONG, "--train.schedule.log_every=1")
     checkpoints = tmp_path / "chain/train/checkpoints"
-    running = warm.start(*arguments, "--train.schedule.checkpoint_every=4", env=OFFLINE)
+    running = warm.start(*arguments, SLOW, "--train.schedule.checkpoint_every=4", env=OFFLINE)
     end_at(running, checkpoints / "step-00000008", signal)
     # As if the last checkpoint had been harmed: more steps are done again.
     (checkpoints / "step-00000008").rename(tmp_path / "harmed")
@@ -201,7 +203,7 @@ def test_a_tracker_that_cannot_start_does_not_stop_training(warm: Warm, tmp_path
 
 def test_a_tracker_that_dies_does_not_stop_training(warm: Warm, tmp_path: Path) -> None:
     arguments = flags(tmp_path, "wandb", *LONG, "--train.schedule.log_every=1")
-    running = warm.start(*arguments, env=OFFLINE)
+    running = warm.start(*arguments, SLOW, env=OFFLINE)
     checkpoints = tmp_path / "chain/train/checkpoints"
     limit = time.monotonic() + 60
     while not (checkpoints / "step-00000002").exists():
