@@ -8,6 +8,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import sys
 import traceback
 from typing import Any
@@ -51,6 +52,8 @@ def _start(task: dict[str, Any]) -> int:
         os.dup2(handle, number)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
+    # Whoever started the tests in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in task["unset"]:
         os.environ.pop(name, None)
     os.environ.update(task["env"])

@@ -98,10 +98,14 @@ def test_a_page_is_written_as_soon_as_it_is_done_and_let_go(
     stage = stage_of(small, unet_3d, plain_pages, pages_at_once=1)
     seen: list[tuple[list[str], int]] = []
 
+    def alive() -> int:
+        return sum(isinstance(thing, Decomposition) for thing in gc.get_objects())
+
+    others = alive()
+
     def report(text: str) -> None:
         written = sorted(path.stem for path in (tmp_path / "layers").glob("*.psd"))
-        alive = [thing for thing in gc.get_objects() if isinstance(thing, Decomposition)]
-        seen.append((written, len(alive)))
+        seen.append((written, alive() - others))
 
     decompose_stage(stage, attrs.evolve(context(stage, tmp_path), report=report))
     assert seen == [
