@@ -23,6 +23,7 @@ from seethrough.recipes.stand_ins import (
     TRAIN_LIST,
     TRANSPARENT_VAE,
     DrawnSamples,
+    shortened,
 )
 from seethrough.recipes.training import Device
 
@@ -111,13 +112,10 @@ def _shrink_2d(stage: LayerDiff2DTrain) -> LayerDiff2DTrain:
 
 
 def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
-    """Two processes on the CPU, small batches and pictures, `steps` steps, averaged weights.
-
-    Pictures show the whole character, not mirrored, so each is encoded once and kept. Small
-    networks bear higher learning rates: a factor, so that an ablation of the rate stays one.
-    """
+    """Shortened, on small pictures of the whole character, not mirrored: each is encoded once and
+    kept."""
     return evolve(
-        stage,
+        shortened(stage, steps, batch, lr_factor),
         data=evolve(
             stage.data,
             sources=((TRAIN_LIST, 1),),
@@ -130,25 +128,4 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
             cache_latents=True,
         ),
         objective=evolve(stage.objective, posterior="mean"),
-        optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.99, precision="fp32"),
-        schedule=evolve(
-            stage.schedule,
-            max_steps=steps,
-            warmup_steps=min(stage.schedule.warmup_steps, steps // 10),
-            checkpoint_every=max(steps // 3, 1),
-            keep_checkpoints=1,
-            pictures_every=None,
-            log_every=50,
-        ),
-        hardware=evolve(
-            stage.hardware,
-            device="cpu",
-            processes=2,
-            threads=1,
-            channels_last=stage.deepspeed.zero_stage == 0,
-            micro_batch=batch // 2,
-            loader_workers=0,
-            gradient_checkpointing=False,
-        ),
-        tracking=evolve(stage.tracking, tracker=None),
     )

@@ -16,7 +16,14 @@ from seethrough.recipes.marigold import (
     Marigold3DTrain,
 )
 from seethrough.recipes.small_base import SmallMarigold
-from seethrough.recipes.stand_ins import BASE, SIDE, TEST_LIST, TRAIN_LIST, DrawnSamples
+from seethrough.recipes.stand_ins import (
+    BASE,
+    SIDE,
+    TEST_LIST,
+    TRAIN_LIST,
+    DrawnSamples,
+    shortened,
+)
 
 StageT = TypeVar("StageT", Marigold2DTrain, Marigold3DTrain)
 
@@ -70,13 +77,9 @@ def _shrink_2d(stage: Marigold2DTrain) -> Marigold2DTrain:
 
 
 def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
-    """Two processes on the CPU, small batches and pictures, `steps` steps, averaged weights.
-
-    Pictures show the whole character as it is. Small networks bear higher learning rates: a
-    factor, so that an ablation of the rate stays one.
-    """
+    """Shortened, on small pictures of the whole character as it is."""
     return evolve(
-        stage,
+        shortened(stage, steps, batch, lr_factor),
         data=evolve(
             stage.data,
             sources=((TRAIN_LIST, 1),),
@@ -88,25 +91,4 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
             random_crop=0.0,
             random_hsv=0.0,
         ),
-        optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.99, precision="fp32"),
-        schedule=evolve(
-            stage.schedule,
-            max_steps=steps,
-            warmup_steps=min(stage.schedule.warmup_steps, steps // 10),
-            checkpoint_every=max(steps // 3, 1),
-            keep_checkpoints=1,
-            pictures_every=None,
-            log_every=50,
-        ),
-        hardware=evolve(
-            stage.hardware,
-            device="cpu",
-            processes=2,
-            threads=1,
-            channels_last=stage.deepspeed.zero_stage == 0,
-            micro_batch=batch // 2,
-            loader_workers=0,
-            gradient_checkpointing=False,
-        ),
-        tracking=evolve(stage.tracking, tracker=None),
     )
