@@ -84,8 +84,8 @@ SIZES = {
         text_layers=12,
     ),
 }
-"""Those to choose from. `baseline` has the 158 million parameters at which the public
-implementation was measured."""
+"""Those to choose from. `baseline` has 167 million parameters; the public implementation was
+measured at 158 million."""
 
 
 @contextmanager
