@@ -44,7 +44,9 @@ def layer_options(trained: Trained) -> DecomposeOptions:
         published,
         resolution=int(values["resolution"]),
         steps=int(values["sampler.steps"]),
-        solver=solver,
+        solver=attrs.evolve(
+            solver, timestep_spacing=values.get("sampler.timestep_spacing", solver.timestep_spacing)
+        ),
         shared_init_noise=values["sampler.shared_noise"] == "true",
         crop_to="character" if values["crop_to"] == "character" else "page",
         head_pass="body" if values["head_pass"] == "body" else "crop",

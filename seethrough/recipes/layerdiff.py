@@ -4,7 +4,7 @@ Values are those of the published V3 configurations where a docstring doesn't sa
 """
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from seethrough.data.tags import BODY_GROUP, HEAD_GROUP, TAGS_V2, TAGS_V3, VERSION_GROUPS
 from seethrough.recipe import (
@@ -230,6 +230,10 @@ class Sampler(Section):
     steps: PositiveInt = 30
     """Denoising steps."""
 
+    timestep_spacing: Literal["leading", "trailing"] = "leading"
+    """Where steps lie: 'leading', as published, begins the farther from the last timestep the fewer
+    they are (one of 1000 at 501); 'trailing' begins there."""
+
     shared_noise: bool = False
     """Start all frames of a page from one noise, as the published pipeline does although its
     training draws one a frame."""
@@ -340,40 +344,58 @@ class LayerDiff3DChain(Experiment):
     """Data roots and environment variables."""
 
     def check(self) -> Iterator[tuple[str, str]]:
-        trained = self.train_3d.objective.prediction_type
-        if self.decompose.prediction_type != trained:
-            yield "decompose.prediction_type", f"train_3d predicts {trained}: make them the same"
-        if self.train_2d.objective.prediction_type != trained:
-            yield "train_2d.objective.prediction_type", f"train_3d predicts {trained}"
-        if self.train_2d.data.mask_condition:
-            yield (
-                "train_2d.data.mask_condition",
-                "gives the 2D UNet 12 input channels, but the 3D one has 8: set it to false",
-            )
-        if self.train_3d.data.page_alpha != "full":
-            yield (
-                "train_3d.data.page_alpha",
-                "decompose shows pages with their background: set it to 'full'",
-            )
-        version, groups = self.inflate.tag_version, self.train_3d.data.groups
-        if groups != VERSION_GROUPS[version]:
-            yield (
-                "train_3d.data.groups",
-                f"not those that inflate.tag_version={version!r} decomposes, in their order",
-            )
-        sizes = tuple(len(group) for group in groups)
-        if self.inflate.group_sizes != sizes:
-            yield "inflate.group_sizes", f"train_3d.data.groups have {sizes} tags"
-        padded = any(size < self.train_3d.data.pad_frames for size in sizes)
-        if padded and self.inflate.group_embedding:
-            yield (
-                "train_3d.data.pad_frames",
-                "group embeddings have none for further frames: set it to 0, or "
-                "inflate.group_embedding to false",
-            )
+        yield from check_layer_stages(self)
 
     def rehearsal(self) -> Experiment:
         # The rule names the classes of this file.
         from seethrough.recipes.layerdiff_rehearsal import rehearse_3d
 
         return rehearse_3d(self)
+
+
+class LayerStages(Protocol):
+    """An experiment that trains LayerDiff 3D and decomposes pages with it."""
+
+    @property
+    def train_2d(self) -> LayerDiff2DTrain: ...
+    @property
+    def inflate(self) -> Inflate: ...
+    @property
+    def train_3d(self) -> LayerDiff3DTrain: ...
+    @property
+    def decompose(self) -> Decompose: ...
+
+
+def check_layer_stages(stages: LayerStages) -> Iterator[tuple[str, str]]:
+    """Whether the stages of an experiment go together: its fields with what is wrong with them."""
+    trained = stages.train_3d.objective.prediction_type
+    if stages.decompose.prediction_type != trained:
+        yield "decompose.prediction_type", f"train_3d predicts {trained}: make them the same"
+    if stages.train_2d.objective.prediction_type != trained:
+        yield "train_2d.objective.prediction_type", f"train_3d predicts {trained}"
+    if stages.train_2d.data.mask_condition:
+        yield (
+            "train_2d.data.mask_condition",
+            "gives the 2D UNet 12 input channels, but the 3D one has 8: set it to false",
+        )
+    if stages.train_3d.data.page_alpha != "full":
+        yield (
+            "train_3d.data.page_alpha",
+            "decompose shows pages with their background: set it to 'full'",
+        )
+    version, groups = stages.inflate.tag_version, stages.train_3d.data.groups
+    if groups != VERSION_GROUPS[version]:
+        yield (
+            "train_3d.data.groups",
+            f"not those that inflate.tag_version={version!r} decomposes, in their order",
+        )
+    sizes = tuple(len(group) for group in groups)
+    if stages.inflate.group_sizes != sizes:
+        yield "inflate.group_sizes", f"train_3d.data.groups have {sizes} tags"
+    padded = any(size < stages.train_3d.data.pad_frames for size in sizes)
+    if padded and stages.inflate.group_embedding:
+        yield (
+            "train_3d.data.pad_frames",
+            "group embeddings have none for further frames: set it to 0, or "
+            "inflate.group_embedding to false",
+        )

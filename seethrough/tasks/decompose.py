@@ -51,7 +51,10 @@ def decompose_stage(stage: Decompose, context: StageContext) -> StageResult:
     options = DecomposeOptions(
         resolution=stage.resolution,
         steps=stage.sampler.steps,
-        solver=Solver(prediction_type=stage.prediction_type),
+        solver=Solver(
+            prediction_type=stage.prediction_type,
+            timestep_spacing=stage.sampler.timestep_spacing,
+        ),
         shared_init_noise=stage.sampler.shared_noise,
         crop_to=stage.crop_to,
         head_pass=stage.head_pass,

@@ -22,6 +22,7 @@ from seethrough.engine.record import Made, write_started
 from seethrough.engine.runner import run
 from seethrough.engine.trained import trained_unets
 from seethrough.inference.decompose import DecomposeOptions
+from seethrough.inference.sampling import Solver
 from seethrough.models import TransparentVAE, UNetFrameConditionModel
 from seethrough.models.checkpoints import read_state_dict
 from seethrough.recipe import Experiment, Local, Output, draft, evolve, identity_values, recipe
@@ -192,7 +193,7 @@ def test_the_options_of_a_run_s_own_decomposition_count(trained: Path, tmp_path:
     stage = Decompose(
         pages=Local("pages"),
         resolution=96,
-        sampler=Sampler(steps=7, shared_noise=True),
+        sampler=Sampler(steps=7, timestep_spacing="trailing", shared_noise=True),
         crop_to="character",
         head_pass="body",
         averaged_decode=True,
@@ -203,6 +204,7 @@ def test_the_options_of_a_run_s_own_decomposition_count(trained: Path, tmp_path:
     assert layer_options(layers) == DecomposeOptions(
         resolution=96,
         steps=7,
+        solver=Solver(timestep_spacing="trailing"),
         shared_init_noise=True,
         crop_to="character",
         head_pass="body",

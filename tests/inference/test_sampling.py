@@ -72,6 +72,24 @@ def test_a_perfect_prediction_leads_to_the_clean_latents(prediction_type: str):
     torch.testing.assert_close(latents, clean, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(("steps", "timesteps"), [(1, [999]), (2, [999, 499])])
+def test_few_steps_with_trailing_spacing_begin_in_noise(steps: int, timesteps: list[int]):
+    solver = Solver(prediction_type="sample", timestep_spacing="trailing")
+    assert solver.build(steps).timesteps.tolist() == timesteps
+    asked: list[int] = []
+    clean = torch.linspace(-1, 1, 16).view(1, 1, 1, 4, 4)
+
+    def predict(latents: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        asked.extend(at.tolist())
+        return clean
+
+    latents = sample_latents(
+        predict, solver=solver, steps=steps, shape=(1, 1, 4, 4), generators=[generator(0)]
+    )
+    assert asked == timesteps
+    assert torch.equal(latents, clean)
+
+
 def shrink(latents: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
     return 0.3 * latents + 0.001 * timesteps.view(-1, 1, 1, 1, 1)
 
