@@ -6,6 +6,7 @@ import pytest
 
 from seethrough.recipe import (
     Draft,
+    Experiment,
     Hub,
     Local,
     Output,
@@ -18,7 +19,12 @@ from seethrough.recipe import (
 from seethrough.recipes.training import TrainStage
 from tests.recipes.rules import EXPERIMENTS, V3
 
-NAMES = sorted(path.stem for path in EXPERIMENTS.glob("*.py"))
+NAMES = sorted(
+    path.stem
+    for path in EXPERIMENTS.glob("*.py")
+    if type(load(path).experiment).rehearsal is not Experiment.rehearsal
+)
+"""Of the experiments that have a twin; one that is CPU-sized itself has none."""
 STAND_INS = ["characters", "vae", "base"]
 
 RULE = (

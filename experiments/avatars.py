@@ -1,0 +1,130 @@
+"""A small model of its own: layers and depth of drawn characters, learnt on a CPU.
+
+Hypothesis: characters of 96 px have little enough in them that both families learn them in an hour
+or two on two cores, if one step from noise is all that the networks have to know.
+Base: none; the stages are those of layerdiff3d_v3 and marigold3d_v3.
+Cost: 2 CPU cores; every stage resumes.
+"""
+
+from seethrough.recipe import change, recipe
+from seethrough.recipes.avatars import AvatarsChain
+from seethrough.recipes.characters import Characters
+from seethrough.recipes.layerdiff import (
+    Decompose,
+    LayerDiff2DData,
+    LayerDiff2DTrain,
+    LayerDiff3DData,
+    LayerDiff3DTrain,
+    Sampler,
+)
+from seethrough.recipes.marigold import (
+    DepthSampler,
+    Marigold2DData,
+    Marigold2DTrain,
+    Marigold3DData,
+    Marigold3DTrain,
+)
+from seethrough.recipes.objective import (
+    MarigoldObjective,
+    MarigoldObjective3D,
+    Objective,
+    Objective3D,
+)
+from seethrough.recipes.small_base import SmallBase, SmallMarigold
+from seethrough.recipes.training import AdamW, Hardware, Schedule
+from seethrough.recipes.transparent_vae import (
+    TransparentVaeData,
+    TransparentVaeModel,
+    TransparentVaeTrain,
+)
+
+SIDE = 96
+NOISIEST = (900, 1000)
+MULTIPLIER = 1e6
+
+
+@recipe
+class Avatars(AvatarsChain):
+    """4000 characters to learn from, 64 others to measure on."""
+
+    characters: Characters = change(Characters, train_count=4000, test_count=64, size=SIDE)
+    vae: TransparentVaeTrain = change(
+        TransparentVaeTrain,
+        model=change(
+            TransparentVaeModel,
+            vae_channels=(16, 32, 64, 96),
+            decoder_channels=(16, 32, 64, 64, 96),
+        ),
+        data=change(TransparentVaeData, target_size=SIDE, global_batch=16),
+        schedule=change(Schedule, max_steps=1500, warmup_steps=100),
+    )
+
+    base: SmallBase = change(SmallBase, channels=(64, 96, 128), text_length=8)
+    train_2d: LayerDiff2DTrain = change(
+        LayerDiff2DTrain,
+        data=change(LayerDiff2DData, target_size=SIDE, global_batch=64),
+        objective=change(
+            Objective,
+            prediction_type="sample",
+            snr_gamma=None,
+            timestep_bias="range",
+            timestep_bias_range=NOISIEST,
+            timestep_bias_multiplier=MULTIPLIER,
+        ),
+        optim=change(AdamW, lr=2e-3, ema_decay=0.99, precision="fp32"),
+        schedule=change(Schedule, max_steps=2000, warmup_steps=100, lr_schedule="cosine"),
+        hardware=change(Hardware, micro_batch=32),
+    )
+    train_3d: LayerDiff3DTrain = change(
+        LayerDiff3DTrain,
+        data=change(LayerDiff3DData, target_size=SIDE, global_batch=8),
+        objective=change(
+            Objective3D,
+            prediction_type="sample",
+            snr_gamma=None,
+            timestep_bias="range",
+            timestep_bias_range=NOISIEST,
+            timestep_bias_multiplier=MULTIPLIER,
+        ),
+        optim=change(AdamW, lr=1e-3, ema_decay=0.99, precision="fp32"),
+        schedule=change(Schedule, max_steps=2000, warmup_steps=100, lr_schedule="cosine"),
+        hardware=change(Hardware, micro_batch=4),
+    )
+    decompose: Decompose = change(
+        Decompose,
+        resolution=SIDE,
+        prediction_type="sample",
+        sampler=change(Sampler, steps=1, timestep_spacing="trailing"),
+        precision="fp32",
+    )
+
+    depth_base: SmallMarigold = change(SmallMarigold, channels=(64, 96, 128))
+    depth_2d: Marigold2DTrain = change(
+        Marigold2DTrain,
+        data=change(Marigold2DData, target_size=SIDE, global_batch=32),
+        objective=change(
+            MarigoldObjective,
+            noise_strength=0.0,
+            timestep_bias="range",
+            timestep_bias_range=NOISIEST,
+            timestep_bias_multiplier=MULTIPLIER,
+        ),
+        optim=change(AdamW, lr=2e-3, ema_decay=0.99, precision="fp32"),
+        schedule=change(Schedule, max_steps=600, warmup_steps=60, lr_schedule="cosine"),
+        hardware=change(Hardware, micro_batch=16),
+    )
+    depth_3d: Marigold3DTrain = change(
+        Marigold3DTrain,
+        data=change(Marigold3DData, target_size=SIDE, global_batch=4),
+        objective=change(
+            MarigoldObjective3D,
+            noise_strength=0.0,
+            timestep_bias="range",
+            timestep_bias_range=NOISIEST,
+            timestep_bias_multiplier=MULTIPLIER,
+        ),
+        optim=change(AdamW, lr=1e-3, ema_decay=0.99, precision="fp32"),
+        schedule=change(Schedule, max_steps=1000, warmup_steps=100, lr_schedule="cosine"),
+        sampler=change(DepthSampler, steps=1),
+        hardware=change(Hardware, micro_batch=2),
+    )
