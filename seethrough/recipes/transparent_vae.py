@@ -56,6 +56,10 @@ class TransparentVaeData(LayerData):
     page_probability: Fraction = 0.1
     """Probability of the page in place of the layer."""
 
+    silhouette_probability: Fraction = 0.0
+    """Probability that a layer is shown as its silhouette: in one gray on white, as depths of drawn
+    layers look. For an autoencoder that is to carry depth too."""
+
 
 @recipe
 class TransparentVaeLoss(Section):

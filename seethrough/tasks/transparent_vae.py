@@ -16,6 +16,7 @@ from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
 from seethrough.tasks.datasets import held_out, layer_dataset, readable
+from seethrough.tasks.diffusion import with_probability
 from seethrough.tasks.latents import network_input
 from seethrough.tasks.noise import normal
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext, Task
@@ -110,13 +111,16 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         return len(batch["draw"])
 
     def collate(self, items: list[Batch]) -> Batch:
-        """One ARGB picture a sample: the page where the draw says so, else the layer."""
-        chance = self.stage.data.page_probability
+        """One ARGB picture a sample: the page, the layer or its silhouette, as the draw says."""
+        draws: list[Draw] = [item["draw"] for item in items]
+        data = self.stage.data
+        pages = with_probability(draws, "page", data.page_probability)
+        silhouettes = with_probability(draws, "silhouette", data.silhouette_probability)
         pictures = [
-            item["page"] if item["draw"].numpy("page").random() < chance else item["layer"]
-            for item in items
+            item["page"] if page else silhouette(item["layer"], draw) if flat else item["layer"]
+            for item, draw, page, flat in zip(items, draws, pages, silhouettes, strict=True)
         ]
-        return {"draw": [item["draw"] for item in items], "argb": torch.stack(pictures)}
+        return {"draw": draws, "argb": torch.stack(pictures)}
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         argb = network_input(batch["argb"])
@@ -215,6 +219,15 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         model.vae.save_pretrained(directory / "vae")
         model.transparent_vae.save_pretrained(directory / "transparent_vae")
         return {"vae": directory / "vae", "transparent_vae": directory / "transparent_vae"}
+
+
+def silhouette(layer: Tensor, draw: Draw) -> Tensor:
+    """A layer, (4, H, W) uint8 ARGB, as an opaque picture: a gray of the draw's where it is, else
+    white."""
+    gray = int(draw.numpy("gray").integers(256))
+    picture = torch.full_like(layer, 255)
+    picture[1:, layer[0] > 0] = gray
+    return picture
 
 
 def _mean(values: Tensor) -> Tensor:

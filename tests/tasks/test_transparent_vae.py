@@ -240,6 +240,21 @@ def test_pages_are_shown_as_often_as_asked(small: Small, tmp_path: Path) -> None
         assert share == chance if chance in (0, 1) else 0.1 < share < 0.5
 
 
+def test_a_silhouette_is_one_gray_on_white(small: Small, tmp_path: Path) -> None:
+    task = make(small, tmp_path, page_probability=0.0, silhouette_probability=1.0)
+    dataset: Any = task.dataset()
+    draws = [draw(i, sample=i % 2) for i in range(8)]
+    items = [dataset[where] for where in draws]
+    grays: set[int] = set()
+    for picture, item in zip(task.collate(items)["argb"], items, strict=True):
+        layer = item["layer"][0] > 0
+        assert (picture[0] == 255).all()
+        assert (picture[1:, ~layer] == 255).all()
+        (gray,) = picture[1:, layer].unique().tolist()
+        grays.add(gray)
+    assert len(grays) > 4
+
+
 @pytest.mark.parametrize("scaled_std", [1.0, 0.6])
 def test_exported_latents_have_the_deviation_asked_for(
     small: Small, tmp_path: Path, scaled_std: float
