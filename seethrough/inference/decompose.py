@@ -23,10 +23,12 @@ from seethrough.data.draws import Draw
 from seethrough.data.layout import Box
 from seethrough.data.tags import HEAD
 from seethrough.errors import InputError
+from seethrough.inference.absent import Nothing, find_nothing
 from seethrough.inference.composite import Image8, content_box
 from seethrough.inference.decomposition import Decomposition
 from seethrough.inference.flow import Flow, unet_flow
 from seethrough.inference.head_crop import Square, head_box, head_rect, paste, paste_box
+from seethrough.inference.progress import Tell, silent
 from seethrough.inference.sampling import Solver, sample_latents
 from seethrough.models import TransparentVAE, UNetFrameConditionModel
 from seethrough.models.text_table import TextTable
@@ -46,6 +48,13 @@ class LayerDiff:
     """Text embeddings of the tags."""
     config_file: str = "the UNet's config"
     """What messages call the UNet's config."""
+    _nothing: dict[int, Nothing] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+
+    def nothing(self, side: int) -> Nothing:
+        """The latents of an empty picture of `side` pixels, measured once."""
+        if side not in self._nothing:
+            self._nothing[side] = find_nothing(self.vae, self.trans_vae, side)
+        return self._nothing[side]
 
     @property
     def flow(self) -> Flow:
@@ -88,6 +97,9 @@ class DecomposeOptions:
     """Pages that go through the UNet together."""
     decode_batch: int = 1
     """Frames that are decoded together, or, of true layers, encoded."""
+    skip_absent: bool = False
+    """Leave frames undecoded whose latents are those of nothing: their layers are empty, where a
+    decoder would leave alpha of a few levels that no part keeps."""
 
 
 def decompose_page(
@@ -95,22 +107,33 @@ def decompose_page(
     page: Image8,
     seed: int = 42,
     options: DecomposeOptions = DecomposeOptions(),
+    tell: Tell = silent,
 ) -> Decomposition:
     """Decompose one page of any size, (H, W, 4) uint8 straight RGBA or (H, W, 3) RGB.
 
     `seethrough.data.pictures.read_picture` gives one from a file, and
     `seethrough.tasks.decompose.load_layerdiff` the networks. The page's colour counts under
     transparency too: training pages have a background there. The layers lie on a square canvas,
-    `on_page` of the result brings them to the page's own size.
+    `on_page` of the result brings them to the page's own size. `tell` is told of all work, which
+    is `page_work` in all.
 
     Raises:
         InputError: when the page is no such array, or the networks or the resolution do not fit.
     """
-    return decompose_pages(models, [page], [seed], options)[0]
+    return decompose_pages(models, [page], [seed], options, tell)[0]
+
+
+def page_work(models: LayerDiff, options: DecomposeOptions) -> float:
+    """How much work a page is, in the unit of `Tell`."""
+    return len(models.flow.groups) * (options.steps + 1)
 
 
 def decompose_pages(
-    models: LayerDiff, pages: Sequence[Image8], seeds: Sequence[int], options: DecomposeOptions
+    models: LayerDiff,
+    pages: Sequence[Image8],
+    seeds: Sequence[int],
+    options: DecomposeOptions,
+    tell: Tell = silent,
 ) -> list[Decomposition]:
     """Decompose pages, `options.page_batch` at a time; each as `decompose_page` would."""
     check_resolution(models, options)
@@ -119,7 +142,7 @@ def decompose_pages(
     for start in range(0, len(pages), options.page_batch):
         chunk = slice(start, start + options.page_batch)
         sources = [_with_alpha(page) for page in pages[chunk]]
-        result += _decompose_batch(models, groups, sources, seeds[chunk], options)
+        result += _decompose_batch(models, groups, sources, seeds[chunk], options, tell)
     return result
 
 
@@ -129,10 +152,11 @@ def _decompose_batch(
     sources: list[Image8],
     seeds: Sequence[int],
     options: DecomposeOptions,
+    tell: Tell,
 ) -> list[Decomposition]:
     first, *second = groups
     crops = [body_crop(source, options) for source in sources]
-    layers = _decompose_crops(models, sources, crops, 0, seeds, options)
+    layers = _decompose_crops(models, sources, crops, 0, seeds, options, tell)
     heads: list[Box | None] = [None] * len(sources)
     note = None
     if second and options.head_pass == "crop":
@@ -143,7 +167,7 @@ def _decompose_batch(
         ]
     if second:
         head_crops = [head or crop for head, crop in zip(heads, crops, strict=True)]
-        more = _decompose_crops(models, sources, head_crops, 1, seeds, options)
+        more = _decompose_crops(models, sources, head_crops, 1, seeds, options, tell)
         layers = [[*body, *head] for body, head in zip(layers, more, strict=True)]
     tags = [tag for group in groups for tag in group]
     return [
@@ -185,13 +209,14 @@ def _decompose_crops(
     group_index: int,
     seeds: Sequence[int],
     options: DecomposeOptions,
+    tell: Tell,
 ) -> list[list[Image8]]:
     """One pass over a crop of each page; its layers are brought back to the canvas."""
     pages = [
         fit_page(source, crop, options.resolution, flip=False)
         for source, crop in zip(sources, crops, strict=True)
     ]
-    layers = decompose_group(models, pages, group_index, seeds, options)
+    layers = decompose_group(models, pages, group_index, seeds, options, tell=tell)
     return [
         paste_layers(list(frames), crop, source, options.resolution)
         for frames, crop, source in zip(layers, crops, sources, strict=True)
@@ -216,6 +241,7 @@ def decompose_group(
     seeds: Sequence[int],
     options: DecomposeOptions,
     tags: Sequence[str] | None = None,
+    tell: Tell = silent,
 ) -> Image8:
     """Predict the layers of one tag group for square pages, all in one batch.
 
@@ -254,6 +280,7 @@ def decompose_group(
             group_index=group_index if grouped else None,
             return_dict=False,
         )
+        tell("denoising", 1)
         return output[0]
 
     latents = sample_latents(
@@ -266,31 +293,41 @@ def decompose_group(
         device=device,
     )
     mask = pixels[:, 3:] if options.page_alpha else None
-    layers = decode_layers(models, latents.flatten(0, 1) / scaling, mask, options)
+    layers = decode_layers(models, latents.flatten(0, 1) / scaling, mask, options, tell)
     return layers.reshape(batch, frames, *layers.shape[1:])
 
 
 @torch.no_grad()
 def decode_layers(
-    models: LayerDiff, latents: Tensor, mask: Tensor | None, options: DecomposeOptions
+    models: LayerDiff,
+    latents: Tensor,
+    mask: Tensor | None,
+    options: DecomposeOptions,
+    tell: Tell = silent,
 ) -> Image8:
     """Decode unscaled latents (N, C, h, w) to layers, (N, H, W, 4) uint8 straight RGBA.
 
     `mask`, (B, 1, H, W) in [0, 1], multiplies alpha; each of its rows serves N / B consecutive
-    frames. `options.decode_batch` frames are decoded at a time.
+    frames. `options.decode_batch` frames are decoded at a time, and with `options.skip_absent`
+    only those that are not the latents of nothing.
     """
+    scale = models.trans_vae.latent_scale
+    height, width = (scale * side for side in latents.shape[-2:])
+    layers = np.zeros((len(latents), height, width, 4), np.uint8)
+    present = list(range(len(latents)))
+    if options.skip_absent:
+        absent = models.nothing(height).holds(latents)
+        present = [frame for frame in present if not absent[frame]]
+        tell("decoding", 1 - len(present) / len(latents))
     frames = len(latents) // len(mask) if mask is not None else 1
-    layers: list[np.ndarray] = []
-    for start in range(0, len(latents), options.decode_batch):
-        chunk = latents[start : start + options.decode_batch]
-        masks = None
-        if mask is not None:
-            rows = torch.arange(start, start + len(chunk), device=mask.device) // frames
-            masks = mask[rows]
-        rgba = models.trans_vae.decode(models.vae, chunk, masks, options.decode_passes)
+    for start in range(0, len(present), options.decode_batch):
+        chunk = present[start : start + options.decode_batch]
+        masks = None if mask is None else mask[[frame // frames for frame in chunk]]
+        rgba = models.trans_vae.decode(models.vae, latents[chunk], masks, options.decode_passes)
         levels = (rgba.float().clamp(0, 1) * 255).round().to(torch.uint8)
-        layers.append(levels.permute(0, 2, 3, 1).cpu().numpy())
-    return np.concatenate(layers)
+        layers[chunk] = levels.permute(0, 2, 3, 1).cpu().numpy()
+        tell("decoding", len(chunk) / len(latents))
+    return layers
 
 
 def _encode(
