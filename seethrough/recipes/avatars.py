@@ -28,6 +28,7 @@ from seethrough.recipes.marigold import (
     Marigold3DTrain,
 )
 from seethrough.recipes.objective import Objective, Objective3D
+from seethrough.recipes.pack import Pack
 from seethrough.recipes.small_base import SmallBase, SmallMarigold
 from seethrough.recipes.stand_ins import (
     BASE,
@@ -164,6 +165,9 @@ class AvatarsChain(DrawnSamples):
         tracking=TRACKING,
     )
     """Trains the model of depth in 3D, on all frames at a time, as it is used."""
+
+    pack: Pack = Pack()
+    """Writes both models as they are shipped."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         yield from check_layer_stages(self)

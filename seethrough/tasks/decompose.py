@@ -222,9 +222,14 @@ def _character(
     )
 
 
+def metric_name(system: str, measure: str) -> str:
+    """What the stage's metrics call a measure of one of the compared systems."""
+    return f"{system.replace(' ', '_')}_{measure}"
+
+
 def _metrics(systems: dict[str, LayerScores]) -> dict[str, float]:
     return {
-        f"{name.replace(' ', '_')}_{measure}": value
+        metric_name(name, measure): value
         for name, result in systems.items()
         for measure, value in result.overall.items()
         if value is not None

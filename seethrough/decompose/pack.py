@@ -1,0 +1,156 @@
+"""The stage that writes a run's two models small enough to be shipped, with what they reach.
+
+It lies here because it reads the run's records, as every export of a run does.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar, cast
+
+import attrs
+import torch
+
+from seethrough.decompose.export import export
+from seethrough.engine.files import write_json, write_text
+from seethrough.engine.record import StageRecord, read_record
+from seethrough.engine.sources import sources
+from seethrough.engine.trained import Trained
+from seethrough.errors import InputError
+from seethrough.metrics.table import LOWER_IS_BETTER, OVERALL, format_value
+from seethrough.recipe import Local, Output, Source, Stage, evolve
+from seethrough.recipe.overrides import override
+from seethrough.recipes.layerdiff import Decompose
+from seethrough.recipes.pack import Pack
+from seethrough.tasks.decompose import decompose_stage, metric_name
+from seethrough.tasks.decompose_scores import CEILING, CHAIN, MEAN, NEAREST
+from seethrough.tasks.task import StageContext, StageResult
+
+StageT = TypeVar("StageT", bound=Stage)
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+SHIPPED = "seethrough/avatars_model"
+"""Where `decompose --model=avatars` finds its models."""
+
+
+def pack_stage(stage: Pack, context: StageContext) -> StageResult:
+    """Write `layers`, `depth`, `scores.json` and `README.md` into the folder `model`.
+
+    Raises:
+        InputError: when that takes more than the stage allows, or a part of a model is gone.
+    """
+    run = context.directory.parent
+    model = context.directory / "model"
+    shutil.rmtree(model, ignore_errors=True)  # what an interrupted attempt left
+    model.mkdir(parents=True)
+    for name, source in (("layers", stage.layers), ("depth", stage.depth)):
+        export(_finished(run, source), model / name, DTYPES[stage.precision])
+    megabytes = _megabytes(model)
+    if megabytes > stage.limit_mb:
+        parts = ", ".join(
+            f"{path.relative_to(model)} {_megabytes(path):.1f}"
+            for path in sorted(model.glob("*/*"))
+        )
+        raise InputError(
+            f"{context.name}: both models take {megabytes:.1f} MB ({parts}), but limit_mb is "
+            f"{stage.limit_mb:g}: make the networks narrower"
+        )
+    measured = _finished(run, stage.layers_measured)
+    packed = dict.fromkeys(("unet", "base", "transparent_vae"), model / "layers")
+    # The baselines don't depend on the model.
+    again = _measure(measured, Decompose(), decompose_stage, context, {**packed, "known": None})
+    scores = {"layers": {"trained": measured.record.metrics, "packed": again}}
+    write_json(model / "scores.json", scores)
+    write_text(model / "README.md", _card(measured.record, stage.precision, scores["layers"]))
+    context.report(
+        f"{context.name}: {model}, {megabytes:.1f} MB; to ship it: rm -rf {SHIPPED} && "
+        f"cp -r {model} {SHIPPED}"
+    )
+    return StageResult({"model": model}, {"megabytes": megabytes, **again})
+
+
+def recorded(default: StageT, record: StageRecord) -> StageT:
+    """A stage with the values that its record has."""
+    texts = {**record.config, **record.execution}
+    texts |= {field: given.source for field, given in record.inputs.items()}
+    return override(default, texts.items())[0]
+
+
+def _finished(run: Path, source: Source) -> Trained:
+    """The finished stage of a run that an output is of."""
+    stage = cast(Output, source).stage
+    record = read_record(run / stage)
+    if record is None:
+        raise InputError(f"{run / stage}: not finished: run that stage first")
+    return Trained(run, record)
+
+
+def _measure(
+    measured: Trained,
+    default: StageT,
+    function: Callable[[StageT, StageContext], StageResult],
+    context: StageContext,
+    others: Mapping[str, Path | None],
+) -> dict[str, float]:
+    """Run a measuring stage as it is recorded, with other inputs; returns its metrics."""
+    stage = recorded(default, measured.record)
+    paths = {
+        source: measured.input(field) for field, source in sources(stage) if field not in others
+    }
+    given = {field: None if path is None else Local(str(path)) for field, path in others.items()}
+    paths |= {source: Path(source.path) for source in given.values() if source is not None}
+    directory = context.directory / measured.record.stage
+    directory.mkdir(exist_ok=True)
+    name = f"{context.name}/{measured.record.stage}"
+    inner = attrs.evolve(context, name=name, directory=directory, paths=paths)
+    return function(evolve(stage, **given), inner).metrics
+
+
+def _megabytes(path: Path) -> float:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+
+
+def _card(record: StageRecord, precision: str, layers: Mapping[str, Mapping[str, float]]) -> str:
+    """The text of README.md."""
+    return f"""\
+# {record.experiment}
+
+Two small models of the embedded characters, laid out as the published ones: `layers` takes a
+picture apart, `depth` puts its parts in drawing order. They know no other pictures.
+
+```
+python -m seethrough.decompose picture.png --layers=file:layers --depth=file:depth
+python -m seethrough.run experiments/{record.experiment}.py    # how they were made and measured
+```
+
+## Layers
+
+{_layers_table(layers["trained"], layers["packed"])}
+
+`trained` is the model in float32, `packed` the one that lies here, with weights in {precision}. All
+numbers are in `scores.json`.
+"""
+
+
+def _layers_table(trained: Mapping[str, float], packed: Mapping[str, float]) -> str:
+    """The means over all tags, a column for each system that was measured."""
+    columns = {
+        "trained": (trained, CHAIN),
+        "packed": (packed, CHAIN),
+        MEAN: (trained, MEAN),
+        NEAREST: (trained, NEAREST),
+        CEILING: (trained, CEILING),
+    }
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for measure, title in OVERALL.items():
+        values = [
+            format_value(measure, metrics.get(metric_name(system, measure)))
+            for metrics, system in columns.values()
+        ]
+        better = " (lower is better)" if measure in LOWER_IS_BETTER else ""
+        lines.append(f"| {title}{better} | {' | '.join(values)} |")
+    return "\n".join(lines)
