@@ -39,27 +39,31 @@ from seethrough.recipes.transparent_vae import (
 )
 
 SIDE = 96
+"""Of pages and pictures in px."""
 NOISIEST = (900, 1000)
+"""Timesteps that nearly all training is at."""
 MULTIPLIER = 1e6
+"""How much more often they are drawn than others."""
 
 
 @recipe
 class Avatars(AvatarsChain):
-    """4000 characters to learn from, 64 others to measure on."""
+    """4000 characters to learn from, 96 others to measure on."""
 
-    characters: Characters = change(Characters, train_count=4000, test_count=64, size=SIDE)
+    characters: Characters = change(Characters, train_count=4000, test_count=96, size=SIDE)
     vae: TransparentVaeTrain = change(
         TransparentVaeTrain,
         model=change(
             TransparentVaeModel,
-            vae_channels=(16, 32, 64, 96),
-            decoder_channels=(16, 32, 64, 64, 96),
+            vae_channels=(16, 32, 64, 64),
+            decoder_channels=(16, 32, 32, 64, 64),
         ),
-        data=change(TransparentVaeData, target_size=SIDE, global_batch=16),
-        schedule=change(Schedule, max_steps=1500, warmup_steps=100),
+        data=change(TransparentVaeData, target_size=SIDE, silhouette_probability=0.1),
+        optim=change(AdamW, precision="bf16"),
+        schedule=change(Schedule, max_steps=1200, checkpoint_every=300),
     )
 
-    base: SmallBase = change(SmallBase, channels=(64, 96, 128), text_length=8)
+    base: SmallBase = change(SmallBase, channels=(64, 96, 96), text_length=8)
     train_2d: LayerDiff2DTrain = change(
         LayerDiff2DTrain,
         data=change(LayerDiff2DData, target_size=SIDE, global_batch=64),
@@ -71,8 +75,10 @@ class Avatars(AvatarsChain):
             timestep_bias_range=NOISIEST,
             timestep_bias_multiplier=MULTIPLIER,
         ),
-        optim=change(AdamW, lr=2e-3, ema_decay=0.99, precision="fp32"),
-        schedule=change(Schedule, max_steps=2000, warmup_steps=100, lr_schedule="cosine"),
+        optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="bf16"),
+        schedule=change(
+            Schedule, max_steps=1200, warmup_steps=100, lr_schedule="cosine", floor=0.1
+        ),
         hardware=change(Hardware, micro_batch=32),
     )
     train_3d: LayerDiff3DTrain = change(
@@ -85,9 +91,12 @@ class Avatars(AvatarsChain):
             timestep_bias="range",
             timestep_bias_range=NOISIEST,
             timestep_bias_multiplier=MULTIPLIER,
+            absent_weight=0.5,
         ),
-        optim=change(AdamW, lr=1e-3, ema_decay=0.99, precision="fp32"),
-        schedule=change(Schedule, max_steps=2000, warmup_steps=100, lr_schedule="cosine"),
+        optim=change(AdamW, lr=1e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="bf16"),
+        schedule=change(
+            Schedule, max_steps=2500, warmup_steps=100, lr_schedule="cosine", floor=0.02
+        ),
         hardware=change(Hardware, micro_batch=4),
     )
     decompose: Decompose = change(
@@ -98,7 +107,7 @@ class Avatars(AvatarsChain):
         precision="fp32",
     )
 
-    depth_base: SmallMarigold = change(SmallMarigold, channels=(64, 96, 128))
+    depth_base: SmallMarigold = change(SmallMarigold, channels=(48, 64, 64))
     depth_2d: Marigold2DTrain = change(
         Marigold2DTrain,
         data=change(Marigold2DData, target_size=SIDE, global_batch=32),
