@@ -34,6 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> list[str]:
     command = parse(arguments)
+    if command.settings.plan:
+        from seethrough.decompose.plan import plan_text
+
+        print(plan_text(command))
+        return []
     from seethrough.decompose.images import find_images, left_out
 
     images = find_images(command.images)

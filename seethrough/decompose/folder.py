@@ -126,6 +126,7 @@ def _inputs(image: Image, choice: Choice, options: Options) -> dict[str, Any]:
         "layers": choice.layers.identity,
         "depth": None if choice.depth is None else choice.depth.identity,
         "precision": str(choice.dtype).removeprefix("torch."),
+        **choice.memory.changes(),
         **attrs.asdict(options),
         "layer_options": attrs.asdict(choice.options),
         "depth_options": None if choice.depth is None else attrs.asdict(choice.depth_options),

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from seethrough.decompose.options import depth_options, layer_options, read_options
-from seethrough.decompose.settings import Command
+from seethrough.decompose.settings import Command, Settings
 from seethrough.engine.hub import download
 from seethrough.engine.sources import HashCache, snapshot_commit
 from seethrough.engine.trained import Trained, trained_unets
 from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff
 from seethrough.inference.marigold import DepthOptions, Marigold, load_marigold
+from seethrough.inference.memory import WHOLE, MemoryMode, is_offloaded
 from seethrough.recipe import Hub, Local
 from seethrough.tasks.decompose import load_layerdiff
 
@@ -27,6 +28,9 @@ LAYER_PARTS = (
 )  # fmt: skip
 DEPTH_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 """Folders of a published repository that are read."""
+
+CONFIGS = ("*.json",)
+"""Patterns of the files that say how large a model is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,6 +57,7 @@ class Choice:
     depth_options: DepthOptions
     device: torch.device
     dtype: torch.dtype
+    memory: MemoryMode = WHOLE
 
     def account(self) -> Iterator[str]:
         """Lines that say what decomposes, and on what."""
@@ -60,7 +65,7 @@ class Choice:
         precision = str(self.dtype).removeprefix("torch.")
         yield (
             f"layers: {self.layers.unet}, {options.resolution} px, {options.steps} steps; "
-            f"{precision} on {self.device.type}"
+            f"{' '.join([precision, *self.memory.flags()])} on {self.device.type}"
         )
         if self.depth is None:
             yield "depth: no model, so parts lie in a fixed drawing order; --depth gives one"
@@ -82,6 +87,7 @@ class Choice:
             self.device,
             self.dtype,
             cache_folder() / "text",
+            self.memory,
         )
 
     def load_depth(self) -> Marigold | None:
@@ -92,7 +98,8 @@ class Choice:
         """
         if self.depth is None:
             return None
-        return load_marigold(self.depth.unet, self.depth.base, "cpu", self.dtype)
+        unet, base = self.depth.unet, self.depth.base
+        return load_marigold(unet, base, "cpu", self.dtype, self.memory, self.device)
 
 
 def choose(command: Command) -> Choice:
@@ -103,7 +110,7 @@ def choose(command: Command) -> Choice:
     """
     settings = command.settings
     trained = {} if command.run is None else _by_family(command.run)
-    hashes = HashCache(cache_folder())
+    hashes = None if settings.plan else HashCache(cache_folder())
     layers = _given(settings.layers, "--layers", LAYER_PARTS, hashes)
     if layers is not None:
         options = read_options(layers.base, DecomposeOptions)
@@ -135,6 +142,7 @@ def choose(command: Command) -> Choice:
         ),
         device=device,
         dtype=torch.bfloat16 if bf16 else torch.float32,
+        memory=_memory(settings, device),
     )
 
 
@@ -155,19 +163,25 @@ def cache_folder() -> Path:
 
 
 def move(models: Any, device: torch.device) -> None:
-    """Move the networks that `models` has as fields to a device."""
+    """Move the networks that `models` has as fields to a device, but those that are offloaded."""
     for value in attrs.asdict(models, recurse=False).values():
-        if isinstance(value, nn.Module):
+        if isinstance(value, nn.Module) and not is_offloaded(value):
             value.to(device)
 
 
 def _given(
-    source: Hub | Local | None, flag: str, parts: Sequence[str], hashes: HashCache
+    source: Hub | Local | None, flag: str, parts: Sequence[str], hashes: HashCache | None
 ) -> ModelFiles | None:
-    """The model that a flag names; one folder holds all its parts."""
+    """The model that a flag names; one folder holds all its parts.
+
+    Without `hashes` its weights are neither fetched nor read, and it has no identity.
+    """
     if source is None:
         return None
-    folder = download(source, flag) if isinstance(source, Hub) else Path(source.path)
+    if isinstance(source, Hub):
+        folder = download(source, flag) if hashes else download(source, flag, CONFIGS)
+    else:
+        folder = Path(source.path)
     if not folder.is_dir():
         raise InputError(f"{flag}: {folder}: no such folder")
     if missing := [part for part in parts if not (folder / part).is_dir()]:
@@ -175,7 +189,9 @@ def _given(
             f"{flag}: {folder} lacks {', '.join(missing)}: give a whole repository of this kind,"
             " laid out as the published ones"
         )
-    if isinstance(source, Hub):
+    if hashes is None:
+        identity = ""
+    elif isinstance(source, Hub):
         identity = f"{source.repo}@{snapshot_commit(folder) or source.revision}"
     else:
         identity = f"sha256:{hashes.sha256(folder)}"
@@ -197,6 +213,17 @@ def _of_run(trained: Trained) -> ModelFiles:
         base=paths[0],
         transparent_vae=paths[1] if len(paths) > 1 else None,
         identity=" ".join(identities),
+    )
+
+
+def _memory(settings: Settings, device: torch.device) -> MemoryMode:
+    if settings.offload != "none" and device.type == "cpu" and not settings.plan:
+        raise InputError(
+            f"--offload={settings.offload}: there is nothing to save without a GPU, all computes in"
+            " main memory: leave it out"
+        )
+    return MemoryMode(
+        offload=settings.offload, quantize=settings.quantize, vae_tiling=settings.vae_tiling
     )
 
 

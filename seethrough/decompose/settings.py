@@ -11,6 +11,7 @@ from seethrough.recipe import (
     Hub,
     Local,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     RecipeError,
     Section,
@@ -80,6 +81,24 @@ class Settings(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Type of the networks; auto takes bf16 on a GPU and fp32 on a CPU."""
 
+    offload: Execution[Literal["none", "blocks", "layers"]] = "none"
+    """What waits in main memory while it doesn't compute, for a GPU that is too small: blocks of
+    the UNets, so that one and the next are on the GPU (block swap); or single layers, which needs
+    the least memory and takes more time. Results stay the same."""
+
+    quantize: Literal["none", "nf4"] = "none"
+    """Pack the UNets' linear layers to 4 bits when they are loaded: results are coarser."""
+
+    vae_tiling: bool = False
+    """Encode and decode pictures one at a time and in tiles of 512 px, which changes results: the
+    VAE sees a tile at a time."""
+
+    plan: Execution[bool] = False
+    """Load nothing; print what memory each of these modes needs, and which fit. Takes no image."""
+
+    device_memory_gib: Execution[PositiveFloat | None] = None
+    """Memory of the GPU that `--plan` is for, in GiB; none takes that of the GPU here."""
+
     device: Execution[Literal["auto", "cpu", "cuda"]] = "auto"
     """Where to compute; auto takes CUDA when there is a GPU."""
 
@@ -111,7 +130,7 @@ def parse(arguments: list[str]) -> Command:
     settings, _ = override(
         Settings(), [(name, text) for name, text in flags.items() if name in fields]
     )
-    if not words:
+    if not words and not settings.plan:
         raise RecipeError(f"no image given: {PROGRAM} IMAGE... [--flags]; --help lists the flags")
     run = Path(flags["from"]) if "from" in flags else None
     if settings.layers is None and run is None:

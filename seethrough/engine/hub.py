@@ -1,6 +1,7 @@
 """Fetches models from the Hugging Face hub, and says why where it can't."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from seethrough.engine.files import is_disk_full
@@ -8,14 +9,14 @@ from seethrough.errors import InputError
 from seethrough.recipe import Hub
 
 # Nothing that is unpickled or run.
-_FILES = ["*.json", "*.txt", "*.safetensors"]
+_FILES = ("*.json", "*.txt", "*.safetensors")
 
 _PAGES = "https://huggingface.co"
 _INSTEAD = "or put its files in a folder and name that: file:FOLDER"
 
 
-def download(source: Hub, where: str) -> Path:
-    """The folder of a hub repository in the cache, filled where it lacks something.
+def download(source: Hub, where: str, files: Sequence[str] = _FILES) -> Path:
+    """The folder of a hub repository in the cache, filled where it lacks some of `files`.
 
     `where` is the field's path. Raises InputError naming it, the model, the reason and what to do.
     """
@@ -24,7 +25,7 @@ def download(source: Hub, where: str) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        folder = snapshot_download(source.repo, revision=source.revision, allow_patterns=_FILES)
+        folder = snapshot_download(source.repo, revision=source.revision, allow_patterns=list(files))
     except (OSError, HTTPError, HFValidationError) as error:
         revision = f"@{source.revision}" if source.revision else ""
         name = f"{where}: hub model {source.repo}{revision}"

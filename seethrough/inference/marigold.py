@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from seethrough.data.crops import argb_planes, fit_layer
 from seethrough.data.draws import Draw
@@ -32,6 +32,7 @@ from seethrough.data.tags import TAGS_V2, V2_PARTS
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8, Plane, flatten
 from seethrough.inference.depth_ensemble import ensemble_depths
+from seethrough.inference.memory import WHOLE, MemoryMode
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, open_base, unet_folder
 from seethrough.models.empty_prompt import encode_empty_prompt
@@ -78,6 +79,8 @@ def load_marigold(
     base: Path,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
+    memory: MemoryMode = WHOLE,
+    later: torch.device | None = None,
 ) -> Marigold:
     """The networks of depth; the text encoder has encoded the empty prompt and is gone.
 
@@ -86,8 +89,10 @@ def load_marigold(
     Args:
         unet: a Marigold 3D UNet, or a folder with the subfolder `unet`.
         base: a folder with `vae`, `text_encoder`, `tokenizer` and `scheduler`.
-        device: where to compute.
+        device: where to put them.
         dtype: type of the UNet and the VAE.
+        memory: how they use less memory than they have.
+        later: where they will compute, if they only wait on `device`.
 
     Raises:
         InputError: when a part is missing or broken, or they do not fit each other.
@@ -100,7 +105,7 @@ def load_marigold(
     scheduler = load_scheduler(base)
     for module in (network, vae):
         module.requires_grad_(False)
-        nn.Module.to(module, device, dtype)
+    memory.place(network, vae, device, dtype, later)
     return Marigold(network, vae, prompt.to(dtype), scheduler)
 
 

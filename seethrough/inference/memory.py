@@ -62,18 +62,22 @@ class MemoryMode:
         vae: AutoencoderKL,
         device: torch.device | str,
         dtype: torch.dtype,
+        later: torch.device | None = None,
     ) -> None:
-        """Bring networks from main memory to where they compute, in their type."""
-        device = torch.device(device)
+        """Bring networks from main memory to `device`, in their type.
+
+        `later` is where they will compute, if they only wait on `device`.
+        """
+        compute = later or torch.device(device)
         nn.Module.to(unet, "cpu", dtype)
         if self.quantize == "nf4":
             from seethrough.models.quantized import pack_linears  # bitsandbytes is slow to import
 
-            pack_linears(unet, device)
+            pack_linears(unet, compute)
         if self.offload == "none":
             nn.Module.to(unet, device)
         else:
-            offload(unet, device, self.offload)
+            offload(unet, compute, self.offload)
         nn.Module.to(vae, device, dtype)
         if self.vae_tiling:
             tile(vae)

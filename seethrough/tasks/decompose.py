@@ -16,6 +16,7 @@ from seethrough.inference.composite import Image8, place
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff, decompose_pages
 from seethrough.inference.decomposition import Decomposition
 from seethrough.inference.flow import unet_flow
+from seethrough.inference.memory import WHOLE, MemoryMode
 from seethrough.inference.psd import write_layer_pngs, write_psd
 from seethrough.inference.report import ReportedCharacter, report_character, write_report
 from seethrough.inference.sampling import Solver
@@ -93,6 +94,7 @@ def load_layerdiff(
     device: torch.device,
     dtype: torch.dtype = torch.bfloat16,
     text_cache: Path | None = None,
+    memory: MemoryMode = WHOLE,
 ) -> LayerDiff:
     """The networks of a decomposition; the text encoders have encoded the tags and are gone.
 
@@ -107,6 +109,7 @@ def load_layerdiff(
         dtype: type of all networks but the text encoders.
         text_cache: folder in which the tags' embeddings are kept from one process to the next;
             None keeps none.
+        memory: how they use less memory than they have.
 
     Raises:
         InputError: when a part is missing or broken, or the UNet fits no published flow.
@@ -121,8 +124,8 @@ def load_layerdiff(
         text = cached_captions(text_cache, base, tags, device)
     text = text.to(device)
     vae, trans_vae = load_vae(base), load_transparent_vae(transparent_vae)
-    for module in (network, vae, trans_vae):
-        nn.Module.to(module, device, dtype)
+    memory.place(network, vae, device, dtype)
+    nn.Module.to(trans_vae, device, dtype)
     return LayerDiff(network, vae, trans_vae, text, config_file)
 
 
