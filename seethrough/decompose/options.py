@@ -19,8 +19,8 @@ from seethrough.inference.sampling import Solver
 FILE = "decompose.json"
 """In an exported model's folder; published repositories have none, and the defaults are theirs."""
 
-DECOMPOSE_STAGE = "decompose"
-"""The stage of a run whose options count for the model of layers."""
+DECOMPOSE_STAGE, ORDER_STAGE = "decompose", "depth_order"
+"""The stages of a run whose options count for the model of layers, and for that of depth."""
 
 Options = TypeVar("Options", DecomposeOptions, DepthOptions)
 
@@ -55,9 +55,17 @@ def layer_options(trained: Trained) -> DecomposeOptions:
 
 
 def depth_options(trained: Trained) -> DepthOptions:
-    """At the size of the training."""
-    side = trained.config("data.target_size")
-    return DepthOptions(resolution=int(side)) if side else DepthOptions()
+    """As the run measures the order of layers itself; if it never did, at the training's size."""
+    values = stage_config(trained.run, ORDER_STAGE)
+    if not values:
+        side = trained.config("data.target_size")
+        return DepthOptions(resolution=int(side)) if side else DepthOptions()
+    return DepthOptions(
+        resolution=int(values["resolution"]),
+        crop_to="character" if values["crop_to"] == "character" else "page",
+        steps=int(values["sampler.steps"]),
+        ensemble=int(values["ensemble"]),
+    )
 
 
 def write_options(folder: Path, options: DecomposeOptions | DepthOptions) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import cv2
@@ -24,15 +24,17 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from seethrough.data.crops import argb_planes, fit_layer
+from seethrough.data.crops import argb_planes, fit_layer, fit_levels
+from seethrough.data.depth import disk_to_depth
 from seethrough.data.draws import Draw
 from seethrough.data.layout import Box
 from seethrough.data.padding import bleed_batch
 from seethrough.data.tags import TAGS_V2, V2_PARTS
 from seethrough.errors import InputError
-from seethrough.inference.composite import Image8, Plane, flatten
+from seethrough.inference.composite import Image8, Plane, content_box, flatten
 from seethrough.inference.depth_ensemble import ensemble_depths
 from seethrough.inference.memory import WHOLE, MemoryMode
+from seethrough.inference.progress import Tell, silent
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, open_base, unet_folder
 from seethrough.models.empty_prompt import encode_empty_prompt
@@ -64,7 +66,9 @@ class DepthOptions:
 
     resolution: int | None = 768
     """Side in pixels of the square that the network sees, a multiple of the VAE's scale (8); None
-    for the page's own size, enlarged to such a multiple by transparent pixels."""
+    for its own size, enlarged to such a multiple by transparent pixels."""
+    crop_to: Literal["page", "character"] = "page"
+    """Whether the square is around the whole page, or around where any layer is."""
     steps: int = 4
     """Steps of the sampler, DDIM with trailing timesteps."""
     ensemble: int = 1
@@ -155,6 +159,7 @@ def frame_depths(
     layers: Mapping[str, Image8],
     seed: int = 42,
     options: DepthOptions = DepthOptions(),
+    tell: Tell = silent,
 ) -> dict[str, Plane]:
     """The depth of a page's layers, by the tag of the frame: V3's parts of hair and eyes share one.
 
@@ -167,6 +172,7 @@ def frame_depths(
         layers: (H, W, 4) straight RGBA each, by tag, of either version; `head` doesn't count.
         seed: what the noise follows from, with the page's bytes.
         options: how.
+        tell: told of all work, `depth_work` in all.
 
     Returns:
         (H, W) in [0, 1], near 0, for each frame that has a layer: none is decoded for nothing.
@@ -177,23 +183,62 @@ def frame_depths(
     """
     frames = merge_frames(layers, page.shape[:2])
     if not frames:
+        tell("depth", depth_work(options))
         return {}
-    place = _place(page, models, options)
+    anywhere = _where(page, frames)
+    seen = content_box(anywhere) if options.crop_to == "character" else None
+    place = _place(page, models, options, seen)
     present = list(frames)
-    squares = [place.fit(picture) for picture in (*frames.values(), _where(page, frames))]
+    squares = [place.fit(picture) for picture in (*frames.values(), anywhere)]
     pixels = torch.from_numpy(np.stack([argb_planes(square) for square in squares]))
     indices = [TAGS_V2.index(tag) for tag in present]
     condition = _condition(models, pixels, indices, options)
     draw = Draw(seed=_page_seed(seed, page), stage="depth", step=0, index=0, sample=0)
     runs: list[Tensor] = []
     for run in range(options.ensemble):
-        latents = _sample(models, condition, draw.numpy(f"noise {run}"), options)
+        latents = _sample(models, condition, draw.numpy(f"noise {run}"), options, tell)
         runs.append(decode_depth(models.vae, latents[indices], options.vae_batch))
+        tell("depth", 1)
     depths = runs[0]
     if len(runs) > 1:
         depths = ensemble_depths(torch.stack(runs), pixels[:-1, 0].to(depths.device) > 0)
     planes = depths.cpu().numpy()
     return {tag: place.back(plane) for tag, plane in zip(present, planes, strict=True)}
+
+
+@torch.no_grad()
+def reconstruct_depths(
+    models: Marigold, levels: Mapping[str, np.ndarray], nearest: int, options: DepthOptions
+) -> dict[str, Plane]:
+    """What the autoencoder leaves of true depths, in the square that the network sees.
+
+    No network over these latents tells depth better, short of luck.
+
+    Args:
+        models: what `load_marigold` gives.
+        levels: (H, W) uint8 or uint16 by tag, as stored: 0 empty, larger nearer.
+        nearest: the page's largest level.
+        options: how.
+
+    Returns:
+        (H, W) in [0, 1], near 0, by tag.
+    """
+    result: dict[str, Plane] = {}
+    for tag, plane in levels.items():
+        place = _place(plane, models, options)
+        whole = (0, 0, place.width, place.height)
+        seen = fit_levels(plane, whole, place.box, place.resolution, flip=False)
+        depth = torch.from_numpy(disk_to_depth(seen, nearest))[None, None]
+        gray: Any = depth.expand(-1, 3, -1, -1).to(models.vae.device, models.vae.dtype)
+        posterior: Any = models.vae.encode(gray)
+        latents = posterior.latent_dist.mode() * models.vae.config["scaling_factor"]
+        result[tag] = place.back(decode_depth(models.vae, latents, batch=1)[0].cpu().numpy())
+    return result
+
+
+def depth_work(options: DepthOptions) -> float:
+    """How much work a page's depth is, in the unit of `Tell`."""
+    return options.ensemble * (options.steps + 1)
 
 
 def merge_frames(layers: Mapping[str, Image8], size: tuple[int, int]) -> dict[str, Image8]:
@@ -239,18 +284,14 @@ def _page_seed(seed: int, page: Image8) -> int:
 
 @attrs.frozen
 class _Place:
-    """A page of `width` x `height` in the middle of a square, seen at `resolution`."""
+    """A square around the middle of a part of a page, seen at `resolution`."""
 
     width: int
     height: int
-    side: int
+    """Of the page."""
+    box: Box
+    """The square, in pixels of the page; it may stick out."""
     resolution: int
-
-    @property
-    def box(self) -> Box:
-        """The square, in pixels of the page."""
-        left, top = (self.side - self.width) // 2, (self.side - self.height) // 2
-        return -left, -top, self.side - left, self.side - top
 
     def fit(self, picture: Image8) -> Image8:
         """The picture as the network sees it."""
@@ -258,27 +299,36 @@ class _Place:
         return fit_layer(picture, whole, self.box, self.resolution, flip=False)
 
     def back(self, depth: Plane) -> Plane:
-        """What the network says, on the page again."""
-        if self.side != self.resolution:
-            method = cv2.INTER_AREA if self.resolution > self.side else cv2.INTER_LINEAR
-            size = (self.side, self.side)
-            depth = np.asarray(cv2.resize(depth, size, interpolation=method), np.float32)
-        left, top = -self.box[0], -self.box[1]
-        return depth[top : top + self.height, left : left + self.width].copy()
+        """What the network says, on the page again; 0 outside of the square."""
+        left, top, right, bottom = self.box
+        side = right - left
+        if side != self.resolution:
+            method = cv2.INTER_AREA if self.resolution > side else cv2.INTER_LINEAR
+            depth = np.asarray(cv2.resize(depth, (side, side), interpolation=method), np.float32)
+        page = np.zeros((self.height, self.width), np.float32)
+        x1, y1 = max(left, 0), max(top, 0)
+        x2, y2 = min(right, self.width), min(bottom, self.height)
+        page[y1:y2, x1:x2] = depth[y1 - top : y2 - top, x1 - left : x2 - left]
+        return page
 
 
-def _place(page: Image8, models: Marigold, options: DepthOptions) -> _Place:
+def _place(
+    page: np.ndarray, models: Marigold, options: DepthOptions, seen: Box | None = None
+) -> _Place:
+    """Where the network looks: around the part `seen` of a page (H, W, ...), by default all."""
     height, width = page.shape[:2]
-    longer, scale = max(height, width), models.pixels_per_latent
-    if options.resolution is None:
-        side = -(-longer // scale) * scale
-        return _Place(width, height, side, side)
-    if options.resolution < scale or options.resolution % scale:
+    x1, y1, x2, y2 = seen or (0, 0, width, height)
+    side, scale = max(x2 - x1, y2 - y1), models.pixels_per_latent
+    resolution = options.resolution
+    if resolution is None:
+        resolution = side = -(-side // scale) * scale
+    if resolution < scale or resolution % scale:
         raise InputError(
-            f"resolution={options.resolution} is no multiple of {scale}, the pixels per latent:"
-            f" take {max(options.resolution // scale, 1) * scale}"
+            f"resolution={resolution} is no multiple of {scale}, the pixels per latent:"
+            f" take {max(resolution // scale, 1) * scale}"
         )
-    return _Place(width, height, longer, options.resolution)
+    left, top = x1 - (side - (x2 - x1)) // 2, y1 - (side - (y2 - y1)) // 2
+    return _Place(width, height, (left, top, left + side, top + side), resolution)
 
 
 @torch.no_grad()
@@ -310,7 +360,11 @@ def _condition(models: Marigold, argb: Tensor, indices: list[int], options: Dept
 
 @torch.no_grad()
 def _sample(
-    models: Marigold, condition: Tensor, generator: np.random.Generator, options: DepthOptions
+    models: Marigold,
+    condition: Tensor,
+    generator: np.random.Generator,
+    options: DepthOptions,
+    tell: Tell,
 ) -> Tensor:
     """Depth latents of all frames, scaled, (F, C, h, w) float32; each has noise of its own."""
     device, dtype = models.unet.device, models.unet.dtype
@@ -321,6 +375,7 @@ def _sample(
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
         noisy = torch.cat([condition, latents.to(dtype)], dim=2)
+        tell("depth", 1)
         return models.unet(noisy, timestep, text, return_dict=False)[0]
 
     return denoise(predict, models.scheduler, options.steps, latents)[0]

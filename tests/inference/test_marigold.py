@@ -355,6 +355,25 @@ class TestGeometry:
         error = np.abs(depths["face"] - ramp / 255)[16:-16, 16:-16]
         assert error.max() < 0.02
 
+    @pytest.mark.parametrize("corner", [(60, 20), (0, 0), (80, 40)], ids=str)
+    def test_cropped_to_the_character_it_is_as_if_the_page_were_cut(
+        self, corner: tuple[int, int]
+    ) -> None:
+        x, y = corner
+        part = np.s_[y : y + 50, x : x + 40]
+        page, face = picture(0, 90, 120), np.zeros((90, 120, 4), np.uint8)
+        face[part] = picture(1, 50, 40)
+        face[part][..., 3] = 255
+        cropped = DepthOptions(resolution=48, steps=1, crop_to="character")
+        depth = frame_depths(echo(), page, {"face": face}, options=cropped)["face"]
+        whole = attrs.evolve(cropped, crop_to="page")
+        cut = frame_depths(echo(), page[part], {"face": face[part]}, options=whole)["face"]
+        assert depth.shape == (90, 120)
+        np.testing.assert_allclose(depth[part], cut, atol=1e-5)
+        # The square is 50 px wide, 5 px more than the character on either side.
+        assert not depth[:y].any() and not depth[y + 50 :].any()
+        assert not depth[:, : max(x - 5, 0)].any() and not depth[:, x + 45 :].any()
+
 
 def echo() -> Marigold:
     """Doubles of the networks: the depth of a frame is its brightness."""
