@@ -1,4 +1,4 @@
-"""The embedded characters: layered art drawn from a pip package, for rehearsals."""
+"""The embedded characters: layered art drawn from a pip package."""
 
 from typing import ClassVar
 

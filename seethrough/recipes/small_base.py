@@ -1,4 +1,4 @@
-"""Small pretrained bases, for rehearsals."""
+"""Small bases, in place of pretrained ones."""
 
 from collections.abc import Iterator
 from typing import ClassVar

@@ -1,4 +1,5 @@
-"""What rehearsals share: drawn characters, autoencoders trained on them, and shorter training."""
+"""What experiments on drawn characters share: these, autoencoders trained on them, and shorter
+training."""
 
 from typing import TypeVar
 
