@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -31,17 +32,30 @@ class LiveBytes(TorchDispatchMode):
         self.peak = 0
         """The most that lived at once, since the start or since `peak` was set."""
         self._storages: dict[int, weakref.ref[Any]] = {}
+        self._shapes: dict[Any, tuple[Any, ...]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operation and count what it made."""
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        given = {_storage_key(value) for value in tree_leaves((args, kwargs)) if _counts(value)}
-        for value in tree_leaves(result):
-            if _counts(value) and _storage_key(value) not in given:
-                self._add(value)
+        leaves: list[Any] = tree_leaves((args, kwargs))
+        given = [value for value in leaves if isinstance(value, Tensor)]
+        # What an operation makes on the meta device takes a millisecond to find out, and a network
+        # repeats itself.
+        key = (func, *map(_describe, leaves)) if any(value.is_meta for value in given) else None
+        if key in self._shapes:
+            result = torch.empty_strided(*self._shapes[key][:2], **self._shapes[key][2])
+            self._add(result)
+            return result
+        result = func(*args, **(kwargs or {}))
+        storages = {_storage_key(value) for value in given}
+        made = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
+        new = [value for value in made if _storage_key(value) not in storages]
+        for value in new:
+            self._add(value)
+        if key is not None and isinstance(result, Tensor) and new and result.is_meta:
+            how = {"dtype": result.dtype, "device": result.device}
+            self._shapes[key] = (result.shape, result.stride(), how)
         return result
 
     def _add(self, value: Tensor) -> None:
@@ -77,9 +91,11 @@ class FusedAttention(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _counts(value: Any) -> bool:
-    return isinstance(value, Tensor)
-
-
 def _storage_key(value: Tensor) -> int:
     return value.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+
+
+def _describe(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.shape, value.stride(), value.dtype
+    return type(value), str(value)

@@ -21,6 +21,9 @@ from seethrough.models.checkpoints import PACKED, cast, load_into
 BLOCK = 64
 """Weights that share a scale where we pack them."""
 
+LEVELS = 16
+"""Values of a weight of 4 bits, whose table lies beside a layer's scales in float32."""
+
 
 def load_packed(
     model: nn.Module, state: dict[str, Tensor], dtype: torch.dtype | None, source: str | Path
@@ -123,3 +126,9 @@ def is_packable(layer: nn.Module) -> TypeGuard[nn.Linear]:
     if not isinstance(layer, nn.Linear) or isinstance(layer, Linear4bit):
         return False
     return layer.in_features % BLOCK == 0 and layer.out_features % BLOCK == 0
+
+
+def packed_bytes(layer: nn.Linear) -> tuple[int, int]:
+    """Bytes of a layer's weights as `pack_linears` packs them, and of their scales."""
+    count = layer.in_features * layer.out_features
+    return count // 2, 4 * (count // BLOCK) + 4 * LEVELS
