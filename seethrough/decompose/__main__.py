@@ -51,7 +51,9 @@ def _run(arguments: list[str]) -> list[str]:
     for line in choice.account():
         print(line, flush=True)
     settings = command.settings
-    options = Options(seed=settings.seed, split=settings.split, pngs=settings.pngs)
+    options = Options(
+        seed=settings.seed, split=settings.split, pngs=settings.pngs, size=settings.size
+    )
     return decompose_images(images, choice, options, command.out)
 
 

@@ -7,29 +7,33 @@ written or wait for that.
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import time
-import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import torch
 
 from seethrough.data.pictures import conversion_note, read_picture
 from seethrough.decompose.images import Image
+from seethrough.decompose.lock import locked
 from seethrough.decompose.models import Choice, move
+from seethrough.decompose.progress import Progress, bar
 from seethrough.decompose.results import assemble, is_done, write_results
 from seethrough.engine.files import file_sha256
 from seethrough.errors import InputError
-from seethrough.inference.composite import Plane
-from seethrough.inference.decompose import LayerDiff, check_resolution, decompose_page
+from seethrough.inference.composite import Image8, Plane
+from seethrough.inference.decompose import (
+    LayerDiff,
+    check_resolution,
+    decompose_page,
+    page_work,
+)
 from seethrough.inference.decomposition import Decomposition
-from seethrough.inference.marigold import Marigold, frame_depths
+from seethrough.inference.marigold import Marigold, depth_work, frame_depths
+from seethrough.inference.progress import Tell
 from seethrough.tasks.decompose import page_seed
 
 WAITING = 2
@@ -44,6 +48,8 @@ class Options:
     """Split parts into left and right, and by depth."""
     pngs: bool
     """Write the layers as PNGs too."""
+    size: Literal["picture", "canvas"]
+    """How large PSDs and PNGs are."""
 
 
 @attrs.frozen
@@ -54,44 +60,15 @@ class Job:
     inputs: dict[str, Any]
 
 
-@attrs.define
-class Progress:
-    """Tells what is done, what failed, and how long the rest may take."""
+@attrs.frozen(eq=False)
+class Found:
+    """What the models say of an image."""
 
-    total: int
-    started: float = attrs.field(init=False, factory=time.monotonic)
-    finished: int = attrs.field(init=False, default=0)
-    failures: list[str] = attrs.field(init=False, factory=list)
-    """A line for each image that failed: which, and why."""
-
-    def done(self, line: str) -> None:
-        """An image is decomposed."""
-        self.finished += 1
-        print(f"{self.finished} of {self.total}: {line}{self._left()}", flush=True)
-
-    @contextlib.contextmanager
-    def image(self, image: Image) -> Iterator[None]:
-        """Tell an error of the block as the image's failure; the others go on."""
-        try:
-            yield
-        except BrokenPipeError:
-            raise  # nobody reads any more what is told
-        except Exception as error:
-            if not isinstance(error, InputError | OSError | MemoryError | torch.OutOfMemoryError):
-                traceback.print_exception(error)
-            reason = _reason(error)
-            shown = reason if str(image.path) in reason else f"{image.path}: {reason}"
-            self.finished += 1
-            self.failures.append(shown)
-            line = f"{self.finished} of {self.total}: failed: {shown}{self._left()}"
-            print(line, file=sys.stderr, flush=True)
-
-    def _left(self) -> str:
-        rest = self.total - self.finished
-        if not rest:
-            return ""
-        seconds = (time.monotonic() - self.started) / self.finished * rest
-        return f"; about {_duration(seconds)} left"
+    picture: Image8
+    """The image itself, (H, W, 4) straight RGBA."""
+    result: Decomposition
+    depths: dict[str, Plane] | None
+    """By frame; None without a model of depth."""
 
 
 def decompose_images(
@@ -102,17 +79,14 @@ def decompose_images(
     Prints a line for each image. Returns those of the images that failed.
 
     Raises:
-        InputError: when a model can't be loaded, or `out` can't be made.
+        InputError: when a model can't be loaded, or `out` can't be written or is in use.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out={out}: no folder can be made there ({error.strerror})") from error
-    jobs = [Job(image, _inputs(image, choice, options)) for image in images]
-    todo = [job for job in jobs if not is_done(out / job.image.name, job.inputs)]
-    if len(todo) < len(jobs):
-        print(f"{len(jobs) - len(todo)} of {len(jobs)} are done already, in {out}", flush=True)
-    return _decompose(todo, choice, options, out) if todo else []
+    with locked(out):
+        jobs = [Job(image, _inputs(image, choice, options)) for image in images]
+        todo = [job for job in jobs if not is_done(out / job.image.name, job.inputs)]
+        if len(todo) < len(jobs):
+            print(f"{len(jobs) - len(todo)} of {len(jobs)} are done already, in {out}", flush=True)
+        return _decompose(todo, choice, options, out) if todo else []
 
 
 def _inputs(image: Image, choice: Choice, options: Options) -> dict[str, Any]:
@@ -147,10 +121,12 @@ def _decompose(jobs: Sequence[Job], choice: Choice, options: Options, out: Path)
             progress.done(future.result())
 
     with ThreadPoolExecutor(1) as thread:
-        for job in jobs:
+        for place, job in enumerate(jobs, 1):
             with progress.image(job.image):
-                work = networks.decompose(job.image, options.seed)
-                future = thread.submit(_write, job, *work, options, out)
+                title = f"{place} of {len(jobs)}: {job.image.name}"
+                with bar(title, networks.work) as tell:
+                    found = networks.decompose(job.image, options.seed, tell)
+                future = thread.submit(_write, job, found, options, out)
                 waiting.append((job, future))
             while waiting and (waiting[0][1].done() or len(waiting) > WAITING):
                 settle()
@@ -159,26 +135,21 @@ def _decompose(jobs: Sequence[Job], choice: Choice, options: Options, out: Path)
     return progress.failures
 
 
-def _write(
-    job: Job,
-    result: Decomposition,
-    depths: Mapping[str, Plane] | None,
-    options: Options,
-    out: Path,
-) -> str:
+def _write(job: Job, found: Found, options: Options, out: Path) -> str:
     """Cut the parts and write everything; returns what to tell."""
-    parts = assemble(result, depths, options.split)
+    parts = assemble(found.result, found.depths, options.split)
     image = job.image
     psd = write_results(
         out / image.name,
         image.name,
-        result,
+        found.result,
         parts,
         job.inputs,
-        with_depth=depths is not None,
+        picture=found.picture if options.size == "picture" else None,
+        with_depth=found.depths is not None,
         pngs=options.pngs,
     )
-    notes = [note for note in (conversion_note(image.path), result.note) if note]
+    notes = [note for note in (conversion_note(image.path), found.result.note) if note]
     return f"{psd}: {len(parts)} parts" + "".join(f" ({note})" for note in notes)
 
 
@@ -198,25 +169,30 @@ class Networks:
             scale = self.depth.pixels_per_latent
             raise InputError(f"--depth_resolution={side}: no multiple of {scale}, pixels a latent")
 
-    def decompose(self, image: Image, seed: int) -> tuple[Decomposition, dict[str, Plane] | None]:
+    @property
+    def work(self) -> float:
+        """How much an image is, in the unit of `Tell`."""
+        of_depth = 0.0 if self.depth is None else depth_work(self.choice.depth_options)
+        return page_work(self.layers, self.choice.options) + of_depth
+
+    def decompose(self, image: Image, seed: int, tell: Tell) -> Found:
         """An image's layers, and their depth by frame if there is a model of depth.
 
         Raises:
             InputError: when the image can't be read, or is transparent everywhere.
         """
-        page = read_picture(image.path)
-        if not page[..., 3].any():
+        picture = read_picture(image.path)
+        if not picture[..., 3].any():
             raise InputError(f"{image.path}: transparent everywhere: nothing to decompose")
         self._take(self.layers)
         own_seed = page_seed(seed, image.path)
-        result = decompose_page(self.layers, page, own_seed, self.choice.options)
-        if self.depth is None:
-            return result, None
-        self._take(self.depth)
-        depths = frame_depths(
-            self.depth, result.page, result.layers, seed, self.choice.depth_options
-        )
-        return result, depths
+        result = decompose_page(self.layers, picture, own_seed, self.choice.options, tell)
+        depths = None
+        if self.depth is not None:
+            self._take(self.depth)
+            options = self.choice.depth_options
+            depths = frame_depths(self.depth, result.page, result.layers, seed, options, tell)
+        return Found(picture, result, depths)
 
     def _take(self, models: LayerDiff | Marigold) -> None:
         """Let these be the ones on the device."""
@@ -227,19 +203,3 @@ class Networks:
             torch.cuda.empty_cache()
         self.on_device = models
         move(models, self.choice.device)
-
-
-def _reason(error: Exception) -> str:
-    """Why an image failed, in a line."""
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "out of memory: take a smaller --resolution, or --precision=bf16"
-    return f"{type(error).__name__}: {error}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{max(round(seconds), 1)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 
 from seethrough.data.sample_list import read_sample_list
+from seethrough.decompose.packaged import EXAMPLE, FOLDER, packaged_example
 from seethrough.errors import InputError
 
 _LISTS = (".txt", ".json", ".json.gz")
@@ -21,8 +22,10 @@ class Image:
     name: str
 
 
-def find_images(words: Sequence[str]) -> list[Image]:
+def find_images(words: Sequence[str], packaged: Path = FOLDER) -> list[Image]:
     """The pictures, those in folders, and those in lists; each once, in this order.
+
+    The word `example` is the picture in the folder `packaged`, unless something here has that name.
 
     Raises:
         InputError: when one is absent, a folder or list has none, or two would have one name.
@@ -34,6 +37,8 @@ def find_images(words: Sequence[str]) -> list[Image]:
             paths += read_sample_list(path)
         elif path.exists():
             paths.append(path)
+        elif word == Path(EXAMPLE).stem:
+            paths.append(packaged_example(packaged))
         else:
             raise InputError(f"{path}: no such picture or folder")
     found: dict[str, Path] = {}

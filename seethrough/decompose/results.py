@@ -13,10 +13,11 @@ import numpy as np
 
 from seethrough.engine.files import sync_file, write_json
 from seethrough.errors import InputError
-from seethrough.inference.composite import Plane, drawing_order
+from seethrough.inference.composite import Image8, Plane, drawing_order
 from seethrough.inference.decomposition import Decomposition
 from seethrough.inference.parts import Part, cut_parts, layer_depths, order_parts
-from seethrough.inference.psd import write_layer_pngs, write_parts, write_psd
+from seethrough.inference.picture_size import at_picture_size
+from seethrough.inference.psd import MAX_PSD_SIDE, write_layer_pngs, write_parts, write_psd
 from seethrough.inference.split import split_depth, split_sides
 from seethrough.inference.viewer import write_page
 
@@ -64,28 +65,43 @@ def write_results(
     parts: Sequence[Part],
     inputs: Mapping[str, Any],
     *,
+    picture: Image8 | None,
     with_depth: bool,
     pngs: bool,
 ) -> Path:
     """Write all files of an image into its folder; returns the PSD's path.
 
-    They are whole before the first takes the place of an earlier one, and the record comes last:
-    a process killed at any moment leaves results that count, or none that do.
+    PSDs and PNGs are as large as `picture`, (H, W, 4), or without one as the model's canvas; the
+    page to look through shows the canvas.
+
+    All are whole before the first takes the place of an earlier one, and the record comes last: a
+    process killed at any moment leaves results that count, or none that do.
 
     Raises:
         InputError, OSError: when a file can't be written.
     """
+    size = result.page.shape[:2] if picture is None else picture.shape[:2]
+    if max(size) > MAX_PSD_SIDE:
+        raise InputError(
+            f"{folder}: a PSD holds at most {MAX_PSD_SIDE} pixels a side, the picture has"
+            f" {size[1]} x {size[0]}: take --size=canvas"
+        )
     partial = folder / _PARTIAL
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    height, width = result.page.shape[:2]
+    placed = parts if picture is None else at_picture_size(parts, result.canvas, picture)
+    psd = partial / f"{name}.psd"
+    files = {"PSD": psd.name}
     if with_depth:
-        write_parts(partial, name, parts, (height, width))
+        more = write_parts(partial, name, placed, size)
+        files |= {"Depth PSD": more.depth_psd.name, "JSON": more.index.name}
     else:
-        write_psd(partial / f"{name}.psd", parts, (height, width))
-    write_page(partial, name, result.page, parts)
+        write_psd(psd, placed, size)
+    write_page(partial, name, result.page, parts, files)
     if pngs:
-        write_layer_pngs(partial / LAYERS, result.layers)
+        for tag, layer in result.layers.items():
+            shown = layer if picture is None else result.on_page(tag)
+            write_layer_pngs(partial / LAYERS, {tag: shown})
     written = sorted(path for path in partial.rglob("*") if path.is_file())
     outputs = [path.relative_to(partial).as_posix() for path in written]
     for path in written:

@@ -25,6 +25,9 @@ from seethrough.recipe.overrides import override
 
 PROGRAM = "python -m seethrough.decompose"
 
+PACKAGED_MODELS = {"avatars": "layers and depth of drawn heads, small: comes with the package"}
+"""The models that need no network, as `--model` takes them."""
+
 LAYER_MODELS = {
     "hub:layerdifforg/seethroughv0.0.2_layerdiff3d": "LayerDiff V3: 23 tags, the head enlarged",
     "hub:layerdifforg/seethroughv0.0.1_layerdiff3d": "LayerDiff V2: the paper's 19 tags",
@@ -49,6 +52,10 @@ OPTIONS = {
 class Settings(Section):
     """How to decompose."""
 
+    model: Literal["avatars"] | None = None
+    """The small model that comes with the package, for layers and depth: drawn heads and shoulders
+    of the kind that it was trained on, and no network needed."""
+
     layers: Hub | Local | None = None
     """The model that predicts layers: a LayerDiff 3D repository, or a folder laid out as one."""
 
@@ -72,11 +79,20 @@ class Settings(Section):
     depth_ensemble: PositiveInt = 1
     """Runs of the model of depth from different noise, whose median counts."""
 
+    size: Literal["picture", "canvas"] = "picture"
+    """Size of PSDs and PNGs: picture, to lie over the picture pixel by pixel; or canvas, the square
+    that the model sees, with the picture in its middle, as published. The canvas decides how fine
+    layers are: those of a larger picture are enlarged."""
+
     split: bool = False
     """Split pairs (eyes, ears, hands) into left and right, and hair in one layer by depth."""
 
     pngs: bool = False
     """Write each layer as a PNG too."""
+
+    decode_all: bool = False
+    """Decode all layers; else those whose latents are those of nothing are left empty, which takes
+    less time."""
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Type of the networks; auto takes bf16 on a GPU and fp32 on a CPU."""
@@ -133,13 +149,18 @@ def parse(arguments: list[str]) -> Command:
     if not words and not settings.plan:
         raise RecipeError(f"no image given: {PROGRAM} IMAGE... [--flags]; --help lists the flags")
     run = Path(flags["from"]) if "from" in flags else None
-    if settings.layers is None and run is None:
+    if settings.model is not None:
+        others = {"layers": settings.layers, "depth": settings.depth, "from": run}
+        if given := [f"--{name}" for name, value in others.items() if value is not None]:
+            raise RecipeError(f"--model and {', '.join(given)}: one choice of models at a time")
+    elif settings.layers is None and run is None:
         raise RecipeError(f"no model of layers given; choose one:\n{_choices()}")
     return Command(words, settings, run, Path(flags.get("out", "decomposed")))
 
 
 def _choices() -> str:
-    lines = [f"  --layers={name}\n      {doc}" for name, doc in LAYER_MODELS.items()]
+    lines = [f"  --model={name}\n      {doc}" for name, doc in PACKAGED_MODELS.items()]
+    lines += [f"  --layers={name}\n      {doc}" for name, doc in LAYER_MODELS.items()]
     lines += ["  --layers=file:FOLDER\n      a folder laid out as these repositories are"]
     lines += [f"  --from={OPTIONS['from'][0]}\n      {OPTIONS['from'][1]}"]
     lines += ["and, for the drawing order, beside --layers:"]
@@ -153,8 +174,11 @@ def help_text() -> str:
         f"{PROGRAM} IMAGE... [--flags]",
         "",
         "Takes illustrations apart into layered PSDs in drawing order. IMAGE is a picture of any",
-        "size and kind, a folder of pictures, or a list of them (.txt, .json). What is done is",
-        "skipped: after an interruption the same command goes on.",
+        "size and kind, a folder of pictures, or a list of them (.txt, .json); the word `example`",
+        "is a picture that comes with the package. What is done is skipped: after an interruption",
+        "the same command goes on.",
+        "",
+        f"  {PROGRAM} example --model=avatars",
         "",
         "Exit code: 0, 1 when an image failed, 2 when nothing could begin.",
         "",

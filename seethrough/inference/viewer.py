@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 import attrs
 import cv2
@@ -45,12 +46,19 @@ class _Layer:
     depth_median: float
 
 
-def write_page(folder: Path, name: str, page_rgba: Image8, parts: Sequence[Part]) -> Path:
+def write_page(
+    folder: Path,
+    name: str,
+    page_rgba: Image8,
+    parts: Sequence[Part],
+    beside: Mapping[str, str] | None = None,
+) -> Path:
     """Write `index.html` into the folder, over one that is there; returns its path.
 
     `page_rgba` is what was decomposed, (H, W, 4) uint8 straight alpha; the parts lie on it, back
     to front. Parts drawn over each other are the recomposition that the page shows. Depth is
-    shown when any part has a depth below 1. The same arguments give the same bytes.
+    shown when any part has a depth below 1. `beside` are files of the folder that the page links,
+    their names by what they are called. The same arguments give the same bytes.
 
     Raises:
         InputError: when the page is no such array, or a part does not fit it or its own box.
@@ -68,6 +76,8 @@ def write_page(folder: Path, name: str, page_rgba: Image8, parts: Sequence[Part]
         page=_data_uri(page_rgba),
         layers=[_layer(part, with_depth) for part in parts],
         with_depth=with_depth,
+        # A name may hold a colon, which would make a scheme of what precedes it.
+        beside={label: "./" + quote(file) for label, file in (beside or {}).items()},
         colors=_depth_colors(),
         style=_source(_STYLE),
         script=_source(_SCRIPT),

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from psd_tools import PSDImage
 
+from seethrough.decompose import lock
 from seethrough.decompose.__main__ import main
 from seethrough.inference import viewer
 from tests.decompose.models import RESOLUTION
@@ -37,8 +38,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != lock.FILE
     }
+
+
+def results(out: Path) -> set[str]:
+    return {path.name for path in out.iterdir() if path.name != lock.FILE}
 
 
 def test_a_folder_that_was_interrupted_goes_on_where_it_stopped(
@@ -79,7 +84,7 @@ def test_results_of_an_image(
     assert "no model, so parts lie in a fixed drawing order; --depth gives one" in said
     layers = {path.stem for path in (folder / "layers").iterdir()}
     document = PSDImage.open(folder / "one.psd")
-    assert document.size == (RESOLUTION, RESOLUTION)
+    assert document.size == Image.open(pictures / "one.png").size
     names = [layer.name for layer in document]
     assert names and set(names) <= layers
     assert {path.name for path in folder.iterdir()} == {
@@ -138,7 +143,7 @@ def test_bad_pictures_are_told_at_once_and_again_at_the_end_and_the_rest_goes_on
     for name, reason in reasons.items():
         assert f": failed: {pictures / name}: {reason}" in told
         assert f"  {pictures / name}: {reason}" in summary
-    assert {path.name for path in out.iterdir()} == {"one", "two"}
+    assert results(out) == {"one", "two"}
     # Mended, they alone are made.
     for name in reasons:
         shutil.copy(pictures / "one.png", pictures / name)
@@ -165,7 +170,7 @@ def test_pictures_of_every_kind(
     assert "print.psd: " in said and "(CMYK: converted to RGB without its colour profile)" in said
     assert "(it holds 2 pictures: the first is taken)" in said
     assert f"left out: {pictures / 'scan.tif'}" in said
-    assert {path.name for path in out.iterdir()} == {
+    assert results(out) == {
         "one", "two", "print", "moving", "palette", "deep", "wide", "dot"
     }  # fmt: skip
     assert main([str(pictures / "scan.tif"), *flags(layer_model, out)]) == 0
@@ -209,7 +214,7 @@ def test_what_can_t_begin_ends_with_code_2(
             [one, usual[0], usual[3], "--resolution=30"],
             "resolution=30 is no multiple of 8, the pixels per latent: take 24",
         ),
-        "out": ([one, *flags(layer_model, file / "out")], f"--out={file}/out: no folder can be"),
+        "out": ([one, *flags(layer_model, file / "out")], f"--out={file}/out: no results can be"),
     }[problem]
     assert main(arguments) == 2
     assert message in capsys.readouterr().err

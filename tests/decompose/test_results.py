@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from seethrough.decompose.folder import Progress
 from seethrough.decompose.images import Image
+from seethrough.decompose.progress import Progress
 from seethrough.decompose.results import assemble, is_done, write_results
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8, drawing_order
@@ -66,8 +66,8 @@ def test_a_page_without_a_character_is_told() -> None:
 def write(folder: Path, inputs: dict[str, Any] = INPUTS) -> Path:
     parts = assemble(CHARACTER, None, split=False)
     return write_results(
-        folder, "one", CHARACTER, parts, inputs, with_depth=False, pngs=False
-    )  # fmt: skip
+        folder, "one", CHARACTER, parts, inputs, picture=None, with_depth=False, pngs=False
+    )
 
 
 def test_results_count_while_they_are_all_there_and_the_inputs_are_the_same(
