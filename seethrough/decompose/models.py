@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from seethrough.decompose.options import depth_options, layer_options, read_options
+from seethrough.decompose.packaged import FOLDER, packaged_model
 from seethrough.decompose.settings import Command, Settings
 from seethrough.engine.hub import download
 from seethrough.engine.sources import HashCache, snapshot_commit
@@ -20,7 +21,7 @@ from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff
 from seethrough.inference.marigold import DepthOptions, Marigold, load_marigold
 from seethrough.inference.memory import WHOLE, MemoryMode, is_offloaded
-from seethrough.recipe import Hub, Local
+from seethrough.recipe import Hub, Local, evolve
 from seethrough.tasks.decompose import load_layerdiff
 
 LAYER_PARTS = (
@@ -102,13 +103,18 @@ class Choice:
         return load_marigold(unet, base, "cpu", self.dtype, self.memory, self.device)
 
 
-def choose(command: Command) -> Choice:
+def choose(command: Command, packaged: Path = FOLDER) -> Choice:
     """Find the models; what the hub has is downloaded, or found in its cache.
+
+    `packaged` is where the package's own model lies.
 
     Raises:
         InputError: when one is not there, or no flag gives a model of layers.
     """
     settings = command.settings
+    if settings.model is not None:
+        layers, depth = (Local(str(folder)) for folder in packaged_model(packaged))
+        settings = evolve(settings, layers=layers, depth=depth)
     trained = {} if command.run is None else _by_family(command.run)
     hashes = None if settings.plan else HashCache(cache_folder())
     layers = _given(settings.layers, "--layers", LAYER_PARTS, hashes)
@@ -134,6 +140,8 @@ def choose(command: Command) -> Choice:
             options,
             resolution=settings.resolution or options.resolution,
             steps=settings.steps or options.steps,
+            decode_batch=frames_together(settings.resolution or options.resolution),
+            skip_absent=not settings.decode_all,
         ),
         depth_options=attrs.evolve(
             of_depth,
@@ -144,6 +152,14 @@ def choose(command: Command) -> Choice:
         dtype=torch.bfloat16 if bf16 else torch.float32,
         memory=_memory(settings, device),
     )
+
+
+def frames_together(side: int) -> int:
+    """How many frames of `side` pixels are decoded at once: as many as fill the published canvas.
+
+    By their size alone, whatever the machine: the number decides how sums are rounded.
+    """
+    return max(DecomposeOptions().resolution ** 2 // side**2, 1)
 
 
 def cache_folder() -> Path:
