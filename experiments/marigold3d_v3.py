@@ -16,13 +16,14 @@ from seethrough.recipes.marigold import (
     Marigold3DChain,
     Marigold3DData,
     Marigold3DTrain,
+    OrderLayers,
 )
 from seethrough.recipes.training import Schedule
 
 
 @recipe
 class Marigold3DV3(Marigold3DChain):
-    """Live2D samples alone, for both stages."""
+    """Live2D samples alone, for both stages; the order of layers on those held out."""
 
     train_2d: Marigold2DTrain = change(
         Marigold2DTrain,
@@ -34,3 +35,4 @@ class Marigold3DV3(Marigold3DChain):
         data=change(Marigold3DData, sources=((SAMPLES, 1),), validation=HELD_OUT),
         schedule=change(Schedule, validate_every=2500),
     )
+    depth_order: OrderLayers = change(OrderLayers, pages=HELD_OUT, known=SAMPLES)

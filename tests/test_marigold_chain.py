@@ -99,6 +99,19 @@ def chain(inputs: Path, **values: object) -> Resolved:
             "tracking.tracker": "none",
         }.items()
     }
+    flags |= {
+        f"depth_order.{path}": value
+        for path, value in {
+            "base": f"file:{inputs / 'base'}",
+            "pages": f"file:{inputs / 'list.txt'}",
+            "known": f"file:{inputs / 'list.txt'}",
+            "layer_alpha": "straight",
+            "resolution": 32,
+            "precision": "fp32",
+            "hardware.device": "cpu",
+            "hardware.threads": 1,
+        }.items()
+    }
     flags |= {path.replace("__", "."): value for path, value in values.items()}
     return load(EXPERIMENT).override([(k, str(v)) for k, v in flags.items()]).resolve()
 
@@ -145,6 +158,10 @@ def test_every_stage_leaves_a_record_of_what_it_was_made_from(finished: Path) ->
         left = record(finished, stage)
         (artifact,) = left["artifacts"].values()
         assert artifact["sha256"] == tree_sha256(finished / stage / artifact["path"])
+    measured = record(finished, "depth_order")
+    assert measured["artifacts"].keys() == {"scores", "table"}
+    assert 0 <= measured["metrics"]["model_all_pairs"] <= 1 and measured["metrics"]["pairs"] > 0
+    assert measured["inputs"]["unet"]["source"] == "stage:train_3d/unet"
     made = record(finished, "train_3d")["inputs"]["model.unet"]
     assert made["source"] == "stage:inflate/unet"
     assert made["content"] == record(finished, "inflate")["artifacts"]["unet"]["sha256"]
@@ -206,7 +223,8 @@ def test_a_base_of_another_family_is_refused(inputs: Path, tmp_path: Path) -> No
     shutil.rmtree(other / "scheduler")
     base = f"file:{other}"
     with pytest.raises(InputError, match="no subfolder 'scheduler'"):
-        run(chain(inputs, train_2d__model__base=base, train_3d__model__base=base), tmp_path)
+        bases = ("train_2d__model__base", "train_3d__model__base", "depth_order__base")
+        run(chain(inputs, **dict.fromkeys(bases, base)), tmp_path)
 
 
 def test_two_processes_train_and_one_measures_depth(inputs: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ under short hair, hair over clothes or tucked into them, brows over the fringe, 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
 import attrs
@@ -70,6 +70,10 @@ _INK_SHADES = {"nose": 0.72, "eyebrow": 0.4, "irides": 0.3, "eyelash": 0.35, "mo
 """How much of the skin's colour is left in the ink of each tag."""
 
 
+COVERS = 25
+"""A layer has a depth where its alpha is above this, as in the published renderer."""
+
+
 @attrs.frozen(eq=False)
 class Layer:
     """One complete layer on the full canvas."""
@@ -81,7 +85,7 @@ class Layer:
     """(H, W, 4), straight alpha; colour 0 where alpha is 0."""
 
     depth: NDArray[np.uint8]
-    """(H, W): 0 where the layer is empty, else larger is nearer."""
+    """(H, W): larger is nearer, 0 where the layer has none."""
 
 
 @attrs.frozen(eq=False)
@@ -107,8 +111,7 @@ class Character:
         if not parts:
             return None
         rgba = straight(over(layer.rgba for layer in parts))
-        depth = np.max([layer.depth for layer in parts], axis=0)
-        return Layer(HEAD, rgba, np.where(rgba[..., 3] > 0, depth, 0).astype(np.uint8))
+        return Layer(HEAD, rgba, nearest(parts))
 
     @property
     def page(self) -> NDArray[np.uint8]:
@@ -134,6 +137,11 @@ def over(layers: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
     return result
 
 
+def nearest(layers: Sequence[Layer]) -> NDArray[np.uint8]:
+    """(H, W): the depth of the nearest layer that has one; 0 where there is none."""
+    return np.max([layer.depth for layer in layers], axis=0)
+
+
 def straight(flat: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The result of `over` as straight uint8 RGBA."""
     alpha = flat[..., 3:]
@@ -154,9 +162,10 @@ def draw_character(seed: int, split: Split, size: int) -> Character:
     layers: list[Layer] = []
     for place, tag in enumerate(order):
         rgba = _render(f'<g transform="{pose}">{art[tag]}</g>', size)
-        if rgba[..., 3].any():
+        covered = rgba[..., 3] > COVERS
+        if covered.any():
             depth = round(255 * (place + 1) / len(order))
-            layers.append(Layer(tag, rgba, np.where(rgba[..., 3] > 0, depth, 0).astype(np.uint8)))
+            layers.append(Layer(tag, rgba, np.where(covered, depth, 0).astype(np.uint8)))
     return Character(seed, split, size, tuple(parts.values()), tuple(layers), background)
 
 

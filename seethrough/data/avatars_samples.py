@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from seethrough.data.avatars import Character, Layer, Split, draw_character
+from seethrough.data.avatars import Character, Layer, Split, draw_character, nearest
 from seethrough.data.tags import HEAD, HEAD_PARTS, STORED_MASK_ORDER, TAGS_V2
 
 _OPAQUE = 127
@@ -59,7 +59,7 @@ def write_sample(character: Character, base: Path) -> None:
             "xyxy": [x1, y1, x2, y2],
         }
     _write(base, ".png", character.page)
-    _write(base, "_depth.png", _depth_buffer(character))
+    _write(base, "_depth.png", nearest(character.layers))
     _write_json(
         base.with_name(f"{base.name}_ann.json"),
         {
@@ -98,14 +98,6 @@ def _box(layer: Layer) -> tuple[int, int, int, int]:
     rows = np.flatnonzero(layer.rgba[..., 3].any(axis=1))
     columns = np.flatnonzero(layer.rgba[..., 3].any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _depth_buffer(character: Character) -> NDArray[np.uint8]:
-    """(H, W): the depth of the nearest opaque layer; 0 where there is none."""
-    buffer = np.zeros((character.size, character.size), dtype=np.uint8)
-    for layer in character.layers:
-        buffer = np.where(layer.rgba[..., 3] > _OPAQUE, layer.depth, buffer)
-    return buffer
 
 
 def _run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:

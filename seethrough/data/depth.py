@@ -30,6 +30,13 @@ from seethrough.errors import InputError
 
 Shrinkage = tuple[float, float, float]
 
+_DEPTH = " depth"
+
+
+def depth_of(name: str) -> str:
+    """Name of the depth of the page or of a layer, among an item's pictures."""
+    return name + _DEPTH
+
 
 def disk_to_depth(levels: np.ndarray, nearest: int) -> np.ndarray:
     """Bring levels as they lie on disk to a network's depth.
@@ -80,19 +87,33 @@ class PageCrop:
 
 @attrs.define(kw_only=True, slots=False, eq=False)
 class DepthItem(Item):
-    """An item whose pictures have a depth; all are changed alike."""
+    """An item whose frames have a depth each; all pictures and depths are changed alike."""
 
     flip_vertical: bool = False
     """Whether the pictures and depths are mirrored top to bottom."""
     hsv_change: HsvChange | None = None
     """How the pictures' colours are changed."""
 
+    @property
+    def names(self) -> list[str]:
+        """The item's pictures, and the depths of its frames that the sample has (`depth_of`)."""
+        return [*super().names, *(depth_of(name) for name in self.frames if name is not None)]
+
     def key(self, name: str) -> str:
         """Everything but the sample's bytes that a picture, or a depth, is a function of."""
         return f"{super().key(name)} {self.flip_vertical} {self.hsv_change!r}"
 
+    def bytes_hash(self) -> str:
+        """Hash the bytes of all files of the sample, those of depths among them."""
+        return f"{super().bytes_hash()} {self.sample.depths_hash()}"
+
     def picture(self, name: str) -> Tensor:
-        """Decode and cut one picture: (4, T, T) uint8 ARGB, straight alpha, not filled."""
+        """Decode and cut one picture: (4, T, T) uint8 ARGB, straight alpha, not filled.
+
+        By the name that `depth_of` gives, one depth, as `depth` does.
+        """
+        if name.endswith(_DEPTH):
+            return self.depth(name.removesuffix(_DEPTH))
         planes = self._planes(name)
         if self.hsv_change is not None:
             planes[1:] = self.hsv_change(planes[1:])
@@ -166,6 +187,11 @@ class DepthDataset2D(DepthDataset):
     """Whether the crop is the whole page or the box of the character's alpha."""
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        item, pictures = self.shown(draw)
+        return {"draw": draw, **item.text, **pictures}
+
+    def shown(self, draw: Draw) -> tuple[DepthItem, dict[str, Tensor]]:
+        """Choose for a draw what shows the character: the choice, `page`, `depth` and `mask`."""
         item = self.item(draw)
         pictures = _page_pictures(item)
         crop = item.crop
@@ -178,7 +204,7 @@ class DepthDataset2D(DepthDataset):
                 f"{SEEN_ALPHA}) has a level in {item.sample.path('_depth.png').name}; render the "
                 "sample again"
             )
-        return {"draw": draw, **item.text, **pictures}
+        return item, pictures
 
     def item(self, draw: Draw) -> DepthItem:
         """Open a draw's sample and choose from it; its text is `name`."""

@@ -118,6 +118,10 @@ class Item:
             more = f" of {self.frames[0]!r} {self.sample.masks_hash()}"
         return f"{name!r} {self.crop!r} {self.side}{more}"
 
+    def bytes_hash(self) -> str:
+        """Hash the bytes of all files of the sample that its pictures are made from."""
+        return self.sample.bytes_hash()
+
     def picture(self, name: str) -> Tensor:
         """Decode and cut one picture: (4, T, T) uint8 ARGB, straight alpha, not filled."""
         return torch.from_numpy(self._planes(name))

@@ -17,7 +17,7 @@ them as straight. Here the annotation may say which one it is (`"layer_alpha"`: 
 import difflib
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -69,6 +69,10 @@ class Sample:
         """Return the file of a layer."""
         return self.path(f"_{tag}.png")
 
+    def depth_path(self, tag: str | None = None) -> Path:
+        """Return the file of a layer's depth, or of the page's."""
+        return self.path("_depth.png" if tag is None else f"_{tag}_depth.png")
+
     def page(self) -> np.ndarray:
         """Decode the page: (H, W, 4) uint8 RGBA; a page without alpha is opaque."""
         pixels = _rgba(self.page_path, needs_alpha=False)
@@ -88,7 +92,7 @@ class Sample:
 
         Larger is nearer. Levels count within the sample and are not normalised.
         """
-        path = self.path("_depth.png" if tag is None else f"_{tag}_depth.png")
+        path = self.depth_path(tag)
         image = decode(path, _read_picture(path))
         if image.mode not in ("L", "I;16", "I"):
             raise InputError(
@@ -133,19 +137,19 @@ class Sample:
         """Hash the bytes of the visible masks: 32 hex digits."""
         return hashlib.blake2b(_read_bytes(self.path(".json")), digest_size=16).hexdigest()
 
+    def depths_hash(self) -> str:
+        """Hash the bytes of the depths of the page and of every layer that has one."""
+        paths = [self.depth_path(tag) for tag in (None, *sorted(self.boxes))]
+        return _files_hash(path for path in paths if path.exists())
+
     def bytes_hash(self) -> str:
         """Hash the bytes of the page, the annotation and every layer: 32 hex digits.
 
         `layer_alpha`, which says how the layers' bytes are read, is in it too.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(self.layer_alpha.encode())
         annotation = () if self.size is None else (self.path("_ann.json"),)
-        for path in (self.page_path, *annotation, *map(self.layer_path, sorted(self.boxes))):
-            content = _read_bytes(path)
-            digest.update(f"{path.name} {len(content)} ".encode())
-            digest.update(content)
-        return digest.hexdigest()
+        layers = map(self.layer_path, sorted(self.boxes))
+        return _files_hash((self.page_path, *annotation, *layers), self.layer_alpha)
 
 
 def read_sample(page_path: str | Path, layer_alpha: LayerAlpha = "straight") -> Sample:
@@ -242,6 +246,16 @@ def _check_size(path: Path, pixels: np.ndarray, size: tuple[int, int], source: s
             f"{path}: {pixels.shape[1]} x {pixels.shape[0]} pixels, but the annotation says "
             f"{size[1]} x {size[0]} ({source}); render the sample again"
         )
+
+
+def _files_hash(paths: Iterable[Path], start: str = "") -> str:
+    """Hash a text, and the names and bytes of files: 32 hex digits."""
+    digest = hashlib.blake2b(start.encode(), digest_size=16)
+    for path in paths:
+        content = _read_bytes(path)
+        digest.update(f"{path.name} {len(content)} ".encode())
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -67,6 +67,10 @@ class MergedSample(Sample):
         """Hash the bytes of the page, the annotation and every stored layer: 32 hex digits."""
         return self.stored.bytes_hash()
 
+    def depths_hash(self) -> str:
+        """Hash the bytes of the depths of the page and of every stored layer: 32 hex digits."""
+        return self.stored.depths_hash()
+
     def _parts(self, tag: str) -> list[str]:
         """The stored tags that a tag is made of, from back to front; itself if it is stored."""
         if tag in self.stored.boxes or tag not in V2_PARTS:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from seethrough.data.tags import TAGS_V2
 from seethrough.recipe import (
+    REQUIRED,
     Execution,
     Experiment,
     Fraction,
@@ -16,6 +17,7 @@ from seethrough.recipe import (
     PositiveInt,
     Section,
     Source,
+    Stage,
     change,
     recipe,
 )
@@ -23,12 +25,13 @@ from seethrough.recipes.environment import Environment
 from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.layer_data import (
     GroupData,
+    LayerAlpha,
     PictureData,
     check_groups,
     check_validation,
 )
 from seethrough.recipes.objective import MarigoldObjective, MarigoldObjective3D
-from seethrough.recipes.training import AdamW, AnyOptim, Hardware, Schedule, TrainStage
+from seethrough.recipes.training import AdamW, AnyOptim, Device, Hardware, Schedule, TrainStage
 
 MARIGOLD = Hub("prs-eth/marigold-depth-v1-1")
 
@@ -88,6 +91,10 @@ class Marigold2DData(PictureData):
 
     crop_to: Literal["page", "character"] = "page"
     """Cut pictures to the whole page, or to the box of the character's alpha."""
+
+    cache_latents: Execution[bool] = False
+    """Keep the latents of every picture and depth on disk; pays when they repeat, so without crops,
+    colours and margins at random."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
@@ -177,6 +184,10 @@ class Marigold3DData(GroupData):
     random_hsv: Fraction = 0.0
     """Probability that hue, saturation and value change at random, alike on all frames."""
 
+    cache_latents: Execution[bool] = False
+    """Keep the latents of every picture and depth on disk; pays when they repeat, so without crops,
+    colours and margins at random."""
+
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
         yield from _check_ratio(self.random_crop_ratio)
@@ -228,6 +239,59 @@ class Marigold3DTrain(TrainStage):
 
 
 @recipe
+class OrderLayers(Stage):
+    """Puts the true layers of pages in drawing order by the depth that the 3D UNet tells of them.
+
+    Counts the overlapping pairs that come out right, beside those of a fixed order of tags and of
+    the true depth through the autoencoder, which no UNet over its latents can beat but by luck.
+    """
+
+    implementation: ClassVar[str] = "seethrough.tasks.depth_order:depth_order_stage"
+    outputs: ClassVar[tuple[str, ...]] = ("scores", "table")
+
+    unet: Source = Output("train_3d", "unet")
+    """The 3D UNet, or a folder in the hub's layout that has it as `unet`."""
+
+    base: Source = MARIGOLD
+    """Marigold for pictures in the hub's layout: autoencoder, text encoder, scheduler."""
+
+    pages: Source = REQUIRED
+    """Sample list of pages with their layers, not trained on."""
+
+    known: Source = REQUIRED
+    """Sample list of training characters: a pair of tags varies if it lies both ways round among
+    them. The layers of all are read."""
+
+    layer_alpha: LayerAlpha = "premultiplied"
+    """How the layers of samples are stored where their annotation doesn't say."""
+
+    crop_to: Literal["page", "character"] = "page"
+    """Whether the UNet sees the whole page, or the box of the character's layers."""
+
+    resolution: PositiveInt = 768
+    """Side in px of the square that the UNet sees, a multiple of 8."""
+
+    sampler: DepthSampler = DepthSampler()
+    """How depth is predicted."""
+
+    ensemble: PositiveInt = 1
+    """Predictions of a page from different noise, whose median counts."""
+
+    seed: int = 42
+    """Seed; with the page's pixels it fixes all noise."""
+
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Type of all networks."""
+
+    hardware: Execution[Device] = Device()
+    """Machine."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.resolution % 8:
+            yield "resolution", f"{self.resolution} is no multiple of 8"
+
+
+@recipe
 class Marigold2DChain(Experiment):
     """Only the 2D model."""
 
@@ -246,7 +310,8 @@ class Marigold2DChain(Experiment):
 
 @recipe
 class Marigold3DChain(Experiment):
-    """2D training, conversion, and 3D fine-tuning from the converted weights."""
+    """2D training, conversion, 3D fine-tuning from the converted weights, and the order of layers
+    that this puts right."""
 
     train_2d: Marigold2DTrain = Marigold2DTrain()
     """Trains the 2D UNet."""
@@ -262,27 +327,47 @@ class Marigold3DChain(Experiment):
     train_3d: Marigold3DTrain = Marigold3DTrain()
     """Trains the 3D UNet."""
 
+    depth_order: OrderLayers = change(OrderLayers, unet=Output("train_3d", "unet"))
+    """Measures the order of layers."""
+
     environment: Execution[Environment] = Environment()
     """Data roots and environment variables."""
 
     def check(self) -> Iterator[tuple[str, str]]:
-        if self.train_2d.model.base != self.train_3d.model.base:
-            yield (
-                "train_2d.model.base",
-                "train_3d has another: its UNet would see other latents than it learned from",
-            )
-        if self.inflate.group_embedding:
-            yield "inflate.group_embedding", "depth has no captions to offset: set it to false"
-        page = int(self.train_3d.data.page_frame)
-        sizes = tuple(len(group) + page for group in self.train_3d.data.groups)
-        if self.inflate.group_sizes != sizes:
-            yield "inflate.group_sizes", f"train_3d.data has groups of {sizes} frames"
+        yield from check_depth_stages(self.train_2d, self.inflate, self.train_3d, self.depth_order)
 
     def rehearsal(self) -> Experiment:
         # The rule names the classes of this file.
         from seethrough.recipes.marigold_rehearsal import rehearse_3d
 
         return rehearse_3d(self)
+
+
+def check_depth_stages(
+    train_2d: Marigold2DTrain,
+    inflate: Inflate,
+    train_3d: Marigold3DTrain,
+    depth_order: OrderLayers,
+    names: tuple[str, str, str] = ("train_2d", "inflate", "train_3d"),
+) -> Iterator[tuple[str, str]]:
+    """Whether the stages of an experiment go together: its fields with what is wrong with them.
+
+    `names` are what it calls the first three.
+    """
+    in_2d, conversion, in_3d = names
+    if train_2d.model.base != train_3d.model.base:
+        yield (
+            f"{in_2d}.model.base",
+            f"{in_3d} has another: its UNet would see other latents than it learned from",
+        )
+    if depth_order.base != train_3d.model.base:
+        yield "depth_order.base", f"{in_3d} has another: its UNet would see other latents"
+    if inflate.group_embedding:
+        yield f"{conversion}.group_embedding", "depth has no captions to offset: set it to false"
+    page = int(train_3d.data.page_frame)
+    sizes = tuple(len(group) + page for group in train_3d.data.groups)
+    if inflate.group_sizes != sizes:
+        yield f"{conversion}.group_sizes", f"{in_3d}.data has groups of {sizes} frames"
 
 
 def _check_ratio(ratio: float) -> Iterator[tuple[str, str]]:

@@ -1,19 +1,24 @@
 """The CPU-sized twin of a Marigold chain: the same stages and code, smaller, on drawn characters.
 
 What the recipe takes from the hub, stages in front make in the hub's layout: the samples, and a
-base around an autoencoder that was trained on their layers. Lengths and learning rates are not
-tuned.
+base around an autoencoder that was trained on their layers and on silhouettes like their depths.
+
+So few steps do not teach networks of this size to walk from noise: they learn the first step alone,
+at the last timesteps, and that one step is their prediction.
 """
 
 from typing import TypeVar
 
-from seethrough.recipe import Output, evolve, recipe
+from seethrough.recipe import Output, change, evolve, recipe
+from seethrough.recipes.characters import Characters
 from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.marigold import (
+    DepthSampler,
     Marigold2DChain,
     Marigold2DTrain,
     Marigold3DChain,
     Marigold3DTrain,
+    OrderLayers,
 )
 from seethrough.recipes.small_base import SmallMarigold
 from seethrough.recipes.stand_ins import (
@@ -24,6 +29,13 @@ from seethrough.recipes.stand_ins import (
     DrawnSamples,
     shortened,
 )
+from seethrough.recipes.training import Device
+from seethrough.recipes.transparent_vae import TransparentVaeData, TransparentVaeTrain
+
+NOISIEST = (900, 1000)
+"""Timesteps at which almost nothing of the latents is left."""
+
+ONE_STEP = DepthSampler(steps=1)
 
 StageT = TypeVar("StageT", Marigold2DTrain, Marigold3DTrain)
 
@@ -31,6 +43,11 @@ StageT = TypeVar("StageT", Marigold2DTrain, Marigold3DTrain)
 @recipe
 class Marigold2DRehearsal(DrawnSamples):
     """The twin of 2D training."""
+
+    vae: TransparentVaeTrain = change(
+        TransparentVaeTrain, data=change(TransparentVaeData, silhouette_probability=0.3)
+    )
+    """Trains the autoencoders from new weights."""
 
     base: SmallMarigold = SmallMarigold()
     """Makes the rest of a base around the autoencoder."""
@@ -43,11 +60,17 @@ class Marigold2DRehearsal(DrawnSamples):
 class Marigold3DRehearsal(Marigold2DRehearsal):
     """The twin of the whole chain."""
 
+    characters: Characters = change(Characters, test_count=256)
+    """Draws the samples: of 10 characters some 6 have a pair of layers whose order varies."""
+
     inflate: Inflate = Inflate()
     """The chain's conversion."""
 
     train_3d: Marigold3DTrain = Marigold3DTrain()
     """The chain's 3D fine-tuning."""
+
+    depth_order: OrderLayers = change(OrderLayers, pages=TEST_LIST, known=TRAIN_LIST)
+    """The chain's order of layers, of characters not trained on."""
 
 
 def rehearse_2d(chain: Marigold2DChain) -> Marigold2DRehearsal:
@@ -67,7 +90,19 @@ def rehearse_3d(chain: Marigold3DChain) -> Marigold3DRehearsal:
         environment=chain.environment,
         train_2d=_shrink_2d(chain.train_2d),
         inflate=evolve(chain.inflate, unet=Output("train_2d", "unet")),
-        train_3d=_shrink(train_3d, steps=200, batch=4, lr_factor=25.0),
+        train_3d=_shrink(train_3d, steps=400, batch=6, lr_factor=25.0),
+        depth_order=evolve(
+            chain.depth_order,
+            unet=Output("train_3d", "unet"),
+            base=BASE,
+            pages=TEST_LIST,
+            known=TRAIN_LIST,
+            crop_to="character",
+            resolution=SIDE,
+            sampler=ONE_STEP,
+            precision="fp32",
+            hardware=Device(device="cpu", threads=2),
+        ),
     )
 
 
@@ -77,7 +112,8 @@ def _shrink_2d(stage: Marigold2DTrain) -> Marigold2DTrain:
 
 
 def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
-    """Shortened, on small pictures of the whole character as it is."""
+    """Shortened, on small pictures of the whole character as it is: each is encoded once and
+    kept."""
     return evolve(
         shortened(stage, steps, batch, lr_factor),
         data=evolve(
@@ -90,5 +126,14 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
             random_flip=0.0,
             random_crop=0.0,
             random_hsv=0.0,
+            cache_latents=True,
         ),
+        objective=evolve(
+            stage.objective,
+            noise_strength=0.0,
+            timestep_bias="range",
+            timestep_bias_range=NOISIEST,
+            timestep_bias_multiplier=1e6,
+        ),
+        sampler=ONE_STEP,
     )

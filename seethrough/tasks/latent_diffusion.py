@@ -13,7 +13,6 @@ from seethrough.recipes.layer_data import PictureData
 from seethrough.recipes.training import TrainStage
 from seethrough.tasks.datasets import held_out, readable
 from seethrough.tasks.diffusion import Diffusion
-from seethrough.tasks.items import SampleItems
 from seethrough.tasks.latents import LatentStore, PictureEncoder, PictureItems
 from seethrough.tasks.task import Batch, Loss, Parts, StageContext, Task
 
@@ -97,11 +96,11 @@ class LatentDiffusionTask(Task[TrainStageT], Generic[TrainStageT]):
         # Nothing counts where absent frames weigh nothing and there are no others.
         return {"loss": sum(sums) / sum(counts), **means} if means else {}
 
-    def items(self, dataset: Any) -> SampleItems[Any]:
+    def items(self, dataset: Any) -> PictureItems[Any]:
         """What `loss` takes, of one of the family's datasets."""
         return PictureItems(dataset, self.store)
 
-    def dataset(self) -> SampleItems[Any]:
+    def dataset(self) -> PictureItems[Any]:
         return self.items(self.layers)
 
     def sample_name(self, row: int) -> str:
@@ -115,11 +114,11 @@ class LatentDiffusionTask(Task[TrainStageT], Generic[TrainStageT]):
         return {"draw": [item["draw"] for item in items], "items": items}
 
     def posteriors(self, item: Batch) -> dict[str, Tensor]:
-        """Posteriors of an item's pictures by name; what is encoded here goes to the store."""
+        """Posteriors of an item's pictures by name; what is encoded here goes to its place."""
         posteriors: dict[str, Tensor] = dict(item["posteriors"])
         for name, picture in item["pictures"].items():
             posteriors[name] = self.encoder.posterior(picture)
-            if self.store is not None:
+            if self.store is not None and name in item["places"]:
                 self.store.write(item["places"][name], posteriors[name])
         return posteriors
 

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from seethrough.data.draws import Draw
 from seethrough.data.items import Item
 from seethrough.data.padding import bleed_batch
-from seethrough.data.sample_dataset import SampleDataset
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import load_model, open_base
 from seethrough.recipes.objective import Objective
-from seethrough.tasks.items import SampleItems
+from seethrough.tasks.items import SampleDatasetT, SampleItems
 from seethrough.tasks.noise import normal
 from seethrough.tasks.task import Batch
 
@@ -176,20 +175,23 @@ class LatentStore:
         os.replace(partial, path)
 
 
-class PictureItems(SampleItems[SampleDataset]):
+class PictureItems(SampleItems[SampleDatasetT]):
     """Items for the tasks: by name the pictures to encode, or posteriors where they are stored.
 
     An item is what `Item.describe` tells, with `pictures` {name: (4, T, T) uint8}, `posteriors`
     {name: (parts, C, h, w)} and, with a store, `places` {name: path} of the pictures.
     """
 
-    def __init__(self, dataset: SampleDataset, store: LatentStore | None) -> None:
+    def __init__(self, dataset: SampleDatasetT, store: LatentStore | None) -> None:
         super().__init__(dataset)
         self.store = store
         self._hashes: dict[Path, str] = {}
 
     def __getitem__(self, draw: Draw) -> Batch:
-        item = self.dataset.item(draw)
+        return self.opened(self.dataset.item(draw))
+
+    def opened(self, item: Item) -> Batch:
+        """What is told of an item, its pictures and posteriors."""
         pictures: dict[str, Tensor] = {}
         posteriors: dict[str, Tensor] = {}
         places: dict[str, Path] = {}
@@ -206,5 +208,5 @@ class PictureItems(SampleItems[SampleDataset]):
     def _hash(self, item: Item) -> str:
         page = item.sample.page_path
         if page not in self._hashes:
-            self._hashes[page] = item.sample.bytes_hash()
+            self._hashes[page] = item.bytes_hash()
         return self._hashes[page]

@@ -14,7 +14,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from seethrough.data.depth import DepthDataset2D, DepthDataset3D, latent_mask
+from seethrough.data.depth import DepthDataset2D, DepthDataset3D, depth_of, latent_mask
 from seethrough.data.draws import Draw
 from seethrough.data.items import PAGE
 from seethrough.errors import InputError
@@ -32,12 +32,18 @@ from seethrough.recipes.marigold import (
 from seethrough.tasks.datasets import frame_depth_dataset, page_depth_dataset, readable
 from seethrough.tasks.diffusion import Diffusion
 from seethrough.tasks.groupwise import GroupwiseTask, GroupwiseUNet, Noised
-from seethrough.tasks.items import SampleItems
 from seethrough.tasks.latent_diffusion import LatentDiffusionTask
-from seethrough.tasks.latents import PictureEncoder, load_vae, network_input, weights_hash
+from seethrough.tasks.latents import (
+    LatentStore,
+    PictureEncoder,
+    PictureItems,
+    load_vae,
+    network_input,
+    weights_hash,
+)
 from seethrough.tasks.marigold_depths import MEASURED, SEARCHED, SHOWN, Scene, measure, rows
 from seethrough.tasks.noise import depth_noise
-from seethrough.tasks.task import Batch, Loss, StageContext, Task
+from seethrough.tasks.task import Batch, Loss, StageContext
 from seethrough.tasks.transfer import on_device
 
 MarigoldStageT = TypeVar("MarigoldStageT", Marigold2DTrain, Marigold3DTrain)
@@ -54,14 +60,14 @@ class DepthEncoder(PictureEncoder):
         self._empty: dict[int, tuple[Tensor, Tensor]] = {}
 
     def posterior(self, picture: Tensor) -> Tensor:
-        """The mean, (1, C, h, w) float32, of (4, T, T) uint8 ARGB, straight alpha, not filled."""
-        with torch.autocast(picture.device.type, enabled=False):
-            return self._mean(2 * network_input(picture[None])[:, 1:] - 1)
+        """The mean, (1, C, h, w) float32, of a picture or a depth.
 
-    def depth(self, depth: Tensor) -> Tensor:
-        """The mean, (1, C, h, w) float32, of a depth (1, T, T) in [-1, 1]."""
-        with torch.autocast(depth.device.type, enabled=False):
-            return self._mean(depth.expand(3, -1, -1)[None])
+        (4, T, T) uint8 ARGB, straight alpha, not filled, or (1, T, T) float32 in [-1, 1].
+        """
+        with torch.autocast(picture.device.type, enabled=False):
+            if picture.is_floating_point():
+                return self._mean(picture.expand(3, -1, -1)[None])
+            return self._mean(2 * network_input(picture[None])[:, 1:] - 1)
 
     def empty(self, size: int) -> tuple[Tensor, Tensor]:
         """Those of an absent layer of `size` px, black, and of its depth, all far; made once."""
@@ -69,7 +75,7 @@ class DepthEncoder(PictureEncoder):
             device = self.vae.device
             nothing = torch.zeros(4, size, size, dtype=torch.uint8, device=device)
             far = torch.ones(1, size, size, device=device)
-            self._empty[size] = self.posterior(nothing), self.depth(far)
+            self._empty[size] = self.posterior(nothing), self.posterior(far)
         return self._empty[size]
 
     def fingerprint(self) -> str:
@@ -93,7 +99,7 @@ class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT])
             stage,
             context,
             data=stage.data,
-            cache_latents=False,
+            cache_latents=stage.data.cache_latents,
             diffusion=Diffusion(stage.objective, scheduler),
             encoder=DepthEncoder(load_vae(base)),
         )
@@ -112,6 +118,8 @@ class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT])
         In 3D it has the recipe's last group, which is that of all tags.
         """
         items = self.items(dataset)
+        # They need the pixels, which what is stored comes without.
+        items.store = None
         for row in range(min(count, len(items))):
             draw = self.fixed_draws(purpose, 0, row)[-1]
             item = readable(items, draw, self.data, self.context)
@@ -158,21 +166,20 @@ class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT])
         return self.prompt.expand(rows, -1, -1)
 
 
-class PageItems(SampleItems[DepthDataset2D]):
-    """Items of pages, with the cells of the latents whose depth counts.
+class PageItems(PictureItems[DepthDataset2D]):
+    """Items of pages and their depths, with the cells of the latents whose depth counts.
 
-    An item is the dataset's, with `cells`, (h, w) bool: those wholly inside the mask; and their
-    number, `count`.
+    An item has `cells` too, (h, w) bool: those wholly inside the mask; and their number, `count`.
     """
 
-    def __init__(self, dataset: DepthDataset2D, factor: int) -> None:
-        super().__init__(dataset)
+    def __init__(self, dataset: DepthDataset2D, store: LatentStore | None, factor: int) -> None:
+        super().__init__(dataset, store)
         self.factor = factor
 
     def __getitem__(self, draw: Draw) -> Batch:
-        item = self.dataset[draw]
-        cells = latent_mask(item.pop("mask")[None], self.factor)[0, 0]
-        return {**item, "cells": cells, "count": int(cells.sum())}
+        item, shown = self.dataset.shown(draw)
+        cells = latent_mask(shown["mask"][None], self.factor)[0, 0]
+        return {**self.opened(item), "cells": cells, "count": int(cells.sum())}
 
 
 class Marigold2D(MarigoldTask[Marigold2DTrain]):
@@ -186,10 +193,8 @@ class Marigold2D(MarigoldTask[Marigold2DTrain]):
         return page_depth_dataset(data, self.context)
 
     def items(self, dataset: DepthDataset2D) -> PageItems:
-        return PageItems(dataset, 2 ** (len(self.encoder.vae.config["block_out_channels"]) - 1))
-
-    def collate(self, items: list[Batch]) -> Batch:
-        return Task.collate(self, items)
+        factor = 2 ** (len(self.encoder.vae.config["block_out_channels"]) - 1)
+        return PageItems(dataset, self.store, factor)
 
     def build(self) -> nn.Module:
         model = self.stage.model
@@ -201,7 +206,8 @@ class Marigold2D(MarigoldTask[Marigold2DTrain]):
         return load_unet(UNet2DConditionModel, folder, dtype=torch.float32)
 
     def scene(self, model: nn.Module, item: Batch) -> Scene:
-        page = self.encoder.scale * self.encoder.posterior(item["page"])
+        argb, depth = item["pictures"][PAGE], item["pictures"][depth_of(PAGE)]
+        page = self.encoder.scale * self.encoder.posterior(argb)
 
         def predict(latents: Tensor, timestep: int) -> Tensor:
             return model(
@@ -210,8 +216,8 @@ class Marigold2D(MarigoldTask[Marigold2DTrain]):
 
         return Scene(
             names=[PAGE],
-            argb=item["page"][None],
-            true=item["depth"][None],
+            argb=argb[None],
+            true=depth[None],
             places=[0],
             latents=page.shape,
             predict=predict,
@@ -224,41 +230,26 @@ class Marigold2D(MarigoldTask[Marigold2DTrain]):
         }
 
     def weight(self, batch: Batch) -> float:
-        return sum(batch["count"])
+        return sum(item["count"] for item in batch["items"])
 
     def loss_at(self, model: nn.Module, batch: Batch, timesteps: Tensor) -> Loss:
         draws: list[Draw] = batch["draw"]
-        scale = self.encoder.scale
-        page = scale * torch.cat([self.encoder.posterior(picture) for picture in batch["page"]])
-        latents = scale * torch.cat([self.encoder.depth(depth) for depth in batch["depth"]])
+        encoded = [self.posteriors(item) for item in batch["items"]]
+        page, latents = (
+            self.encoder.scale * torch.cat([posteriors[name] for posteriors in encoded])
+            for name in (PAGE, depth_of(PAGE))
+        )
         noise = self.noise(draws, latents.shape[1:], timesteps)
         noisy = self.diffusion.add_noise(latents, noise, timesteps)
         prediction = model(
             torch.cat([page, noisy], dim=1), timesteps, self.text(len(draws)), return_dict=False
         )[0]
         errors = self.diffusion.squared_errors(prediction, latents, noise, timesteps).mean(1)
-        cells: Tensor = batch["cells"]
+        cells = torch.stack([item["cells"] for item in batch["items"]])
         weights = self.diffusion.weights(timesteps)
         return self.summed(
             (errors * cells).sum((1, 2)) * weights, cells.sum((1, 2)).float(), timesteps
         )
-
-
-class FrameItems(SampleItems[DepthDataset3D]):
-    """Items of all layers of a group: pictures and depths by name, absent layers left out.
-
-    An item is what `DepthItem.describe` tells, with `pictures` {name: (4, T, T) uint8 ARGB} and
-    `depths` {name: (1, T, T) float32 in [-1, 1]}. The page is encoded once, although it is a
-    condition and a frame.
-    """
-
-    def __getitem__(self, draw: Draw) -> Batch:
-        item = self.dataset.item(draw)
-        return {
-            **item.describe(),
-            "pictures": {name: item.picture(name) for name in item.names},
-            "depths": {name: item.depth(name) for name in item.frames if name is not None},
-        }
 
 
 class Marigold3D(GroupwiseTask[Marigold3DTrain], MarigoldTask[Marigold3DTrain]):
@@ -272,9 +263,6 @@ class Marigold3D(GroupwiseTask[Marigold3DTrain], MarigoldTask[Marigold3DTrain]):
 
     def make_dataset(self, data: Marigold3DData) -> DepthDataset3D:
         return frame_depth_dataset(data, self.context)
-
-    def items(self, dataset: DepthDataset3D) -> FrameItems:
-        return FrameItems(dataset)
 
     def build(self) -> GroupwiseUNet:
         folder = unet_folder(self.context.path(self.stage.model.unet))
@@ -291,14 +279,17 @@ class Marigold3D(GroupwiseTask[Marigold3DTrain], MarigoldTask[Marigold3DTrain]):
         return GroupwiseUNet(unet, folder)
 
     def latents(self, item: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Scaled latents of an item: frames and depths (F, C, h, w) each, and page (1, C, h, w)."""
-        encoder = self.encoder
-        absent, far = encoder.empty(self.stage.data.target_size)
-        pictures = {name: encoder.posterior(argb) for name, argb in item["pictures"].items()}
-        depths = {name: encoder.depth(depth) for name, depth in item["depths"].items()}
-        frames = torch.cat([pictures.get(name, absent) for name in item["frames"]])
-        truth = torch.cat([depths.get(name, far) for name in item["frames"]])
-        return encoder.scale * frames, encoder.scale * truth, encoder.scale * pictures[PAGE]
+        """Scaled latents of an item: frames and depths (F, C, h, w) each, and page (1, C, h, w).
+
+        The page is encoded once, although it is a condition and a frame.
+        """
+        absent, far = self.encoder.empty(self.stage.data.target_size)
+        encoded = self.posteriors(item)
+        names: list[str | None] = item["frames"]
+        frames = [absent if name is None else encoded[name] for name in names]
+        truth = [far if name is None else encoded[depth_of(name)] for name in names]
+        scale = self.encoder.scale
+        return scale * torch.cat(frames), scale * torch.cat(truth), scale * encoded[PAGE]
 
     def scene(self, model: nn.Module, item: Batch) -> Scene | None:
         """Without absent frames, and without the page, which repeats the layers."""
@@ -319,7 +310,7 @@ class Marigold3D(GroupwiseTask[Marigold3DTrain], MarigoldTask[Marigold3DTrain]):
         return Scene(
             names=list(places),
             argb=torch.stack([item["pictures"][name] for name in places]),
-            true=torch.stack([item["depths"][name] for name in places]),
+            true=torch.stack([item["pictures"][depth_of(name)] for name in places]),
             places=list(places.values()),
             latents=latents.shape,
             predict=predict,

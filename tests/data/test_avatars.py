@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seethrough.data import avatars, avatars_parts
 from seethrough.data.avatars import Character, draw_character, over
 from seethrough.data.avatars_parts import Part
+from seethrough.data.items import SEEN_ALPHA
 from seethrough.data.tags import HEAD_PARTS, TAGS_V3
 
 COUNT = 150
@@ -69,7 +70,7 @@ def test_tags_are_v3_and_depth_follows_the_drawing_order(characters: list[Charac
         assert {"face", "neck", "ears", "topwear"} <= set(tags)
         nearest = 0
         for layer in character.layers:
-            inside = layer.rgba[..., 3] > 0
+            inside = layer.rgba[..., 3] > SEEN_ALPHA
             assert inside.any()
             assert (layer.depth[~inside] == 0).all()
             assert np.unique(layer.depth[inside]).size == 1

@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 
 from seethrough.data.avatars import Character, draw_character, over
 from seethrough.data.avatars_samples import visible_masks, write_characters, write_sample
+from seethrough.data.items import SEEN_ALPHA
 from seethrough.data.tags import HEAD, HEAD_PARTS, STORED_MASK_ORDER, TAGS_V2
 
 
@@ -48,7 +49,7 @@ def test_layers_read_back_rebuild_the_page(character: Character, base: Path) -> 
             read(base.with_name(f"one_{tag}_depth.png")),
         )
         assert crop.shape == (y2 - y1, x2 - x1, 4) and depth.shape == crop.shape[:2]
-        assert ((crop[..., 3] > 0) == (depth > 0)).all()
+        assert ((crop[..., 3] > SEEN_ALPHA) == (depth > 0)).all()
         rows, columns = np.nonzero(crop[..., 3])
         assert (rows.min(), columns.min()) == (0, 0)
         assert (rows.max() + 1, columns.max() + 1) == crop.shape[:2]
@@ -79,17 +80,19 @@ def test_masks_are_stored_in_order_and_tell_what_is_visible(
     parts = [tag for tag in STORED_MASK_ORDER if tag != HEAD]
     total = np.sum([masks[tag].astype(int) for tag in parts], axis=0)
     assert total.max() == 1, "one layer is seen at a pixel"
-    depth = read(base.with_name("one_depth.png"))
-    assert ((depth > 0) == (total > 0)).all()
     head = np.any([masks[tag] for tag in HEAD_PARTS], axis=0)
     assert (masks[HEAD].astype(bool) == head).all() and head.any()
 
 
-def test_the_depth_buffer_holds_the_visible_layer(character: Character, base: Path) -> None:
+def test_page_and_layers_have_a_depth_at_the_same_pixels(character: Character, base: Path) -> None:
+    """The page's is that of the nearest layer, also where this one's rim is soft."""
     depth = read(base.with_name("one_depth.png"))
+    expected = np.zeros((72, 72), np.uint8)
     for layer in character.layers:
-        visible = visible_masks(character)[layer.tag]
-        assert (depth[visible] == layer.depth.max()).all()
+        expected[layer.rgba[..., 3] > SEEN_ALPHA] = layer.depth.max()
+    assert (depth == expected).all()
+    soft = (depth > 0) & (read(base.with_name("one.png"))[..., 3] <= 127)
+    assert soft.any()
 
 
 def test_the_list_names_every_page_and_does_not_depend_on_the_count(tmp_path: Path) -> None:

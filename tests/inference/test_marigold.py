@@ -29,6 +29,7 @@ from seethrough.inference.marigold import (
     load_marigold,
     load_scheduler,
     merge_frames,
+    reconstruct_depths,
 )
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.small_base import save_small_marigold
@@ -420,3 +421,31 @@ def encoded(models: Marigold, page: Image8, layers: dict[str, Image8]) -> Tensor
     options = DepthOptions(resolution=40, steps=1)
     frame_depths(attrs.evolve(models, vae=vae), page, layers, options=options)
     return torch.cat(seen)
+
+
+def test_true_depths_come_back_through_the_autoencoder() -> None:
+    """One that loses a quarter of the range and nothing else: all lies where it lay."""
+    encoded: list[Tensor] = []
+
+    def encode(gray: Tensor) -> Any:
+        encoded.append(gray)
+        return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: gray))
+
+    vae = SimpleNamespace(
+        encode=encode,
+        decode=lambda latents, return_dict: (0.75 * latents,),
+        config={"scaling_factor": 0.5},
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+    models: Any = SimpleNamespace(vae=vae, pixels_per_latent=8)
+    levels = np.zeros((24, 40), np.uint16)
+    levels[4:20, 10:30] = 300
+    levels[8:12, 12:16] = 400
+    for resolution in (40, 80):
+        options = DepthOptions(resolution=resolution)
+        (depth,) = reconstruct_depths(models, {"face": levels}, 400, options).values()
+        # In [-1, 1] far is 1 and level 300 of 400 is -0.5.
+        expected = (0.75 * np.select([levels == 400, levels == 300], [-1.0, -0.5], 1.0) + 1) / 2
+        assert depth.shape == (24, 40) and np.allclose(depth, expected, atol=1e-5)
+        assert encoded[-1].shape == (1, 3, resolution, resolution)

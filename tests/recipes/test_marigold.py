@@ -118,6 +118,7 @@ OURS = {
     "inflate.unet": "the chain's wiring",
     "inflate.group_sizes": "of group embeddings, which depth has none of",
     "inflate.dtype": "published in bfloat16, here as trained",
+    "depth_order.*": "a stage of ours; what it shows the network is as in training",
     "environment.*": "execution",
 }
 """What no publication says, or what we do otherwise on purpose."""
@@ -165,7 +166,7 @@ def test_both_experiments_train_the_same_2d_model() -> None:
     chain, alone = (flatten(load(path).experiment) for path in (CHAIN, DEPTH))
     assert {path: chain[path] for path in alone} == alone
     found = {d.path for d in differences(load(CHAIN).experiment, load(DEPTH).experiment)}
-    assert {path.partition(".")[0] for path in found} == {"inflate", "train_3d"}
+    assert {path.partition(".")[0] for path in found} == {"inflate", "train_3d", "depth_order"}
 
 
 def test_accumulation_and_parameters() -> None:
@@ -188,6 +189,14 @@ def test_accumulation_and_parameters() -> None:
                 "train_2d.model.base: train_3d has another: its UNet would see other latents than "
                 "it learned from"
             ],
+        ),
+        (
+            ("depth_order.base=hub:prs-eth/marigold-depth-v1-0",),
+            ["depth_order.base: train_3d has another: its UNet would see other latents"],
+        ),
+        (
+            ("depth_order.resolution=700",),
+            ["depth_order.resolution: 700 is no multiple of 8"],
         ),
         (
             ("train_3d.data.page_frame=false",),

@@ -31,18 +31,23 @@ RULE = (
     # What comes from outside comes from the stand-ins.
     "*.model.base", "*.model.transparent_vae", "train_2d.model.unet_delta", "*.data.sources",
     "decompose.base", "decompose.transparent_vae", "decompose.pages", "decompose.known",
+    "depth_order.base", "depth_order.pages", "depth_order.known",
     # Smaller pictures, whole and not mirrored, so that each is encoded once.
     "*.data.target_size", "*.data.crop_to", "*.data.random_pad", "*.data.random_flip",
     "*.data.cache_latents", "*.objective.posterior", "*.data.random_crop", "*.data.random_hsv",
     "*.data.validation",
     "decompose.resolution", "decompose.head_pass", "decompose.crop_to",
+    "depth_order.resolution", "depth_order.crop_to",
+    # Depth: the first step from noise alone is learnt, and taken.
+    "*.objective.noise_strength", "*.objective.timestep_bias", "*.objective.timestep_bias_range",
+    "*.objective.timestep_bias_multiplier", "*.sampler.steps",
     # Fewer steps of fewer samples.
     "*.data.global_batch", "*.schedule.max_steps", "*.schedule.warmup_steps",
     "*.schedule.checkpoint_every", "*.schedule.keep_checkpoints", "*.schedule.pictures_every",
-    "*.schedule.log_every", "*.optim.lr", "*.optim.ema_decay", "decompose.sampler.steps",
+    "*.schedule.log_every", "*.optim.lr", "*.optim.ema_decay",
     # The machine.
     "*.optim.precision", "*.hardware.*", "*.tracking.tracker", "decompose.precision",
-    "decompose.pages_at_once",
+    "decompose.pages_at_once", "depth_order.precision",
 )  # fmt: skip
 """Paths that the rule may change."""
 

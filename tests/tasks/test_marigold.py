@@ -177,7 +177,8 @@ def test_a_page_without_any_cell_has_a_loss_of_zero(task_2d: Marigold2D) -> None
     """The published loss is not a number then."""
     model = task_2d.build()
     data = batch(task_2d, draw(0))
-    data["cells"], data["count"] = torch.zeros_like(data["cells"]), [0]
+    (item,) = data["items"]
+    item["cells"], item["count"] = torch.zeros_like(item["cells"]), 0
     loss = task_2d.loss(model, data)
     loss.total.backward()
     assert task_2d.weight(data) == 0 and loss.total.item() == 0
@@ -422,15 +423,14 @@ def test_a_network_that_knows_the_depth_is_measured_as_one(
     task = make(validation=small.source("samples"))
     model = task.build().eval()
 
-    def keep(depth: Tensor) -> Tensor:
+    def as_latents(depth: Tensor) -> Tensor:
         latents = torch.nn.functional.interpolate(depth[None], scale_factor=1 / 8, mode="area")
         return latents.expand(-1, 4, -1, -1) / SCALING
 
-    monkeypatch.setattr(task.encoder, "depth", keep)
     monkeypatch.setattr(task.encoder.vae, "decode", unscaled_depth)
     scenes = list(task.scenes(model, task.held_out, "depth", 2))
     for scene, noise in scenes:
-        exact = SCALING * torch.cat([keep(depth) for depth in scene.true])
+        exact = SCALING * torch.cat([as_latents(depth) for depth in scene.true])
         start = torch.zeros(scene.latents)
         start[list(scene.places)] = exact
 
