@@ -23,6 +23,7 @@ from seethrough.recipes.marigold import (
     Marigold2DTrain,
     Marigold3DData,
     Marigold3DTrain,
+    OrderLayers,
 )
 from seethrough.recipes.objective import (
     MarigoldObjective,
@@ -136,4 +137,7 @@ class Avatars(AvatarsChain):
         schedule=change(Schedule, max_steps=1000, warmup_steps=100, lr_schedule="cosine"),
         sampler=change(DepthSampler, steps=1),
         hardware=change(Hardware, micro_batch=2),
+    )
+    depth_order: OrderLayers = change(
+        OrderLayers, resolution=SIDE, sampler=change(DepthSampler, steps=1), precision="fp32"
     )

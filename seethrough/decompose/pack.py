@@ -6,9 +6,9 @@ It lies here because it reads the run's records, as every export of a run does.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeAlias, TypeVar, cast
 
 import attrs
 import torch
@@ -23,10 +23,16 @@ from seethrough.metrics.table import LOWER_IS_BETTER, OVERALL, format_value
 from seethrough.recipe import Local, Output, Source, Stage, evolve
 from seethrough.recipe.overrides import override
 from seethrough.recipes.layerdiff import Decompose
+from seethrough.recipes.marigold import OrderLayers
 from seethrough.recipes.pack import Pack
 from seethrough.tasks.decompose import decompose_stage, metric_name
 from seethrough.tasks.decompose_scores import CEILING, CHAIN, MEAN, NEAREST
+from seethrough.tasks.depth_order import CEILING as DEPTH_CEILING
+from seethrough.tasks.depth_order import MODEL, TAGS, depth_order_stage
 from seethrough.tasks.task import StageContext, StageResult
+
+Measured: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Metrics of a measuring stage: of the model as `trained`, and as `packed`."""
 
 StageT = TypeVar("StageT", bound=Stage)
 
@@ -58,18 +64,24 @@ def pack_stage(stage: Pack, context: StageContext) -> StageResult:
             f"{context.name}: both models take {megabytes:.1f} MB ({parts}), but limit_mb is "
             f"{stage.limit_mb:g}: make the networks narrower"
         )
-    measured = _finished(run, stage.layers_measured)
-    packed = dict.fromkeys(("unet", "base", "transparent_vae"), model / "layers")
-    # The baselines don't depend on the model.
-    again = _measure(measured, Decompose(), decompose_stage, context, {**packed, "known": None})
-    scores = {"layers": {"trained": measured.record.metrics, "packed": again}}
+    layers, depth = _finished(run, stage.layers_measured), _finished(run, stage.depth_measured)
+    packed = model / "layers"
+    # The baselines of layers don't depend on the model.
+    others = {"unet": packed, "base": packed, "transparent_vae": packed, "known": None}
+    again = _measure(layers, Decompose(), decompose_stage, context, others)
+    packed = model / "depth"
+    others = {"unet": packed, "base": packed}
+    ordered = _measure(depth, OrderLayers(), depth_order_stage, context, others)
+    scores = {
+        "layers": {"trained": layers.record.metrics, "packed": again},
+        "depth": {"trained": depth.record.metrics, "packed": ordered},
+    }
     write_json(model / "scores.json", scores)
-    write_text(model / "README.md", _card(measured.record, stage.precision, scores["layers"]))
+    write_text(model / "README.md", _card(layers.record.experiment, stage.precision, scores))
     context.report(
-        f"{context.name}: {model}, {megabytes:.1f} MB; to ship it: rm -rf {SHIPPED} && "
-        f"cp -r {model} {SHIPPED}"
+        f"{context.name}: {model}, {megabytes:.1f} MB; to ship it: cp -r {model}/. {SHIPPED}/"
     )
-    return StageResult({"model": model}, {"megabytes": megabytes, **again})
+    return StageResult({"model": model}, {"megabytes": megabytes, **again, **ordered})
 
 
 def recorded(default: StageT, record: StageRecord) -> StageT:
@@ -114,43 +126,55 @@ def _megabytes(path: Path) -> float:
     return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
 
-def _card(record: StageRecord, precision: str, layers: Mapping[str, Mapping[str, float]]) -> str:
+def _card(experiment: str, precision: str, scores: Mapping[str, Measured]) -> str:
     """The text of README.md."""
+    layers, depth = scores["layers"], scores["depth"]
     return f"""\
-# {record.experiment}
+# {experiment}
 
 Two small models of the embedded characters, laid out as the published ones: `layers` takes a
 picture apart, `depth` puts its parts in drawing order. They know no other pictures.
 
 ```
 python -m seethrough.decompose picture.png --layers=file:layers --depth=file:depth
-python -m seethrough.run experiments/{record.experiment}.py    # how they were made and measured
+python -m seethrough.run experiments/{experiment}.py    # how they were made and measured
 ```
+
+`trained` are the models in float32, `packed` those that lie here, with weights in {precision}. All
+numbers are in `scores.json`.
 
 ## Layers
 
-{_layers_table(layers["trained"], layers["packed"])}
+{_table(layers, CHAIN, (MEAN, NEAREST, CEILING), _LAYER_ROWS)}
 
-`trained` is the model in float32, `packed` the one that lies here, with weights in {precision}. All
-numbers are in `scores.json`.
+## Order by depth
+
+Shares of the {depth["trained"]["pairs"]:g} overlapping pairs of layers that come out right, and of
+the {depth["trained"]["varying"]:g} whose order varies among the training characters.
+
+{_table(depth, MODEL, (TAGS, DEPTH_CEILING), _DEPTH_ROWS)}
 """
 
 
-def _layers_table(trained: Mapping[str, float], packed: Mapping[str, float]) -> str:
-    """The means over all tags, a column for each system that was measured."""
+_LAYER_ROWS = {
+    measure: title + (" (lower is better)" if measure in LOWER_IS_BETTER else "")
+    for measure, title in OVERALL.items()
+}
+_DEPTH_ROWS = {"all_pairs": "all pairs", "varying_pairs": "varying pairs"}
+
+
+def _table(measured: Measured, model: str, others: Sequence[str], rows: Mapping[str, str]) -> str:
+    """Rows of measures: the model as trained and as packed, and what else was measured with it."""
     columns = {
-        "trained": (trained, CHAIN),
-        "packed": (packed, CHAIN),
-        MEAN: (trained, MEAN),
-        NEAREST: (trained, NEAREST),
-        CEILING: (trained, CEILING),
+        "trained": (measured["trained"], model),
+        "packed": (measured["packed"], model),
+        **{name: (measured["trained"], name) for name in others},
     }
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for measure, title in OVERALL.items():
+    for measure, title in rows.items():
         values = [
             format_value(measure, metrics.get(metric_name(system, measure)))
             for metrics, system in columns.values()
         ]
-        better = " (lower is better)" if measure in LOWER_IS_BETTER else ""
-        lines.append(f"| {title}{better} | {' | '.join(values)} |")
+        lines.append(f"| {title} | {' | '.join(values)} |")
     return "\n".join(lines)

@@ -26,6 +26,8 @@ from seethrough.recipes.marigold import (
     Marigold3DData,
     Marigold3DModel,
     Marigold3DTrain,
+    OrderLayers,
+    check_depth_stages,
 )
 from seethrough.recipes.objective import Objective, Objective3D
 from seethrough.recipes.pack import Pack
@@ -53,8 +55,9 @@ HARDWARE: Hardware = change(
     loader_workers=0,
     gradient_checkpointing=False,
 )
+ONE_PROCESS: Device = change(Device, device="cpu", threads=2)
 TRACKING: Tracking = change(Tracking, tracker=None)
-"""What every training of minutes on two cores has in common."""
+"""What all stages have in common that take minutes on two cores."""
 
 
 @recipe
@@ -115,7 +118,7 @@ class AvatarsChain(DrawnSamples):
         crop_to="character",
         head_pass="body",
         pages_at_once=16,
-        hardware=change(Device, device="cpu", threads=2),
+        hardware=ONE_PROCESS,
     )
     """Takes pages of characters apart that were not trained on, and measures their layers."""
 
@@ -132,6 +135,7 @@ class AvatarsChain(DrawnSamples):
             random_flip=0.0,
             random_crop=0.0,
             random_hsv=0.0,
+            cache_latents=True,
         ),
         schedule=SCHEDULE,
         hardware=HARDWARE,
@@ -159,6 +163,7 @@ class AvatarsChain(DrawnSamples):
             crop_to="character",
             random_pad=0.0,
             random_flip=0.0,
+            cache_latents=True,
         ),
         schedule=SCHEDULE,
         hardware=HARDWARE,
@@ -166,8 +171,26 @@ class AvatarsChain(DrawnSamples):
     )
     """Trains the model of depth in 3D, on all frames at a time, as it is used."""
 
+    depth_order: OrderLayers = change(
+        OrderLayers,
+        unet=Output("depth_3d", "unet"),
+        base=DEPTH_BASE,
+        pages=TEST_LIST,
+        known=TRAIN_LIST,
+        crop_to="character",
+        hardware=ONE_PROCESS,
+    )
+    """Puts layers of characters in drawing order that were not trained on, and measures that."""
+
     pack: Pack = Pack()
     """Writes both models as they are shipped."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         yield from check_layer_stages(self)
+        yield from check_depth_stages(
+            self.depth_2d,
+            self.depth_inflate,
+            self.depth_3d,
+            self.depth_order,
+            names=("depth_2d", "depth_inflate", "depth_3d"),
+        )

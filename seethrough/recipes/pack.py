@@ -9,7 +9,7 @@ from seethrough.recipes.training import Device
 
 @recipe
 class Pack(Stage):
-    """Writes both models in the published layout in half precision, and measures them again."""
+    """Writes both models in the published layout, small enough to ship, and measures them again."""
 
     implementation: ClassVar[str] = "seethrough.decompose.pack:pack_stage"
     outputs: ClassVar[tuple[str, ...]] = ("model",)
@@ -24,6 +24,9 @@ class Pack(Stage):
     """Of the stage that measured the layers: its options go along, and it is done again with the
     packed model."""
 
+    depth_measured: Source = Output("depth_order", "scores")
+    """Of the stage that measured the order by depth, likewise."""
+
     precision: Literal["fp16", "bf16", "fp32"] = "fp16"
     """Type of all weights on disk."""
 
@@ -34,6 +37,6 @@ class Pack(Stage):
     """What to measure on."""
 
     def check(self) -> Iterator[tuple[str, str]]:
-        for name in ("layers", "depth", "layers_measured"):
+        for name in ("layers", "depth", "layers_measured", "depth_measured"):
             if not isinstance(getattr(self, name), Output):
                 yield name, "has to be a stage's output: its record says what else is needed"
