@@ -107,6 +107,7 @@ OURS = {
     "*.data.sources": "names of sample lists",
     "*.data.layer_alpha": "said once more by the annotation of samples that know",
     "*.data.bad_samples": "execution",
+    "*.data.cache_latents": "execution",
     "*.data.validation": "execution",
     "*.data.random_crop_ratio": "of crops, which the 3D stage has none of",
     "*.objective.timestep_bias*": "of timesteps that are not uniform",
