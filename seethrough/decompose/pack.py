@@ -59,6 +59,7 @@ def pack_stage(stage: Pack, context: StageContext) -> StageResult:
         parts = ", ".join(
             f"{path.relative_to(model)} {_megabytes(path):.1f}"
             for path in sorted(model.glob("*/*"))
+            if path.is_dir()
         )
         raise InputError(
             f"{context.name}: both models take {megabytes:.1f} MB ({parts}), but limit_mb is "
