@@ -132,6 +132,7 @@ class Avatars(AvatarsChain):
             timestep_bias="range",
             timestep_bias_range=NOISIEST,
             timestep_bias_multiplier=MULTIPLIER,
+            absent_weight=0.0,
         ),
         optim=change(AdamW, lr=1e-3, ema_decay=0.99, precision="fp32"),
         schedule=change(Schedule, max_steps=1000, warmup_steps=100, lr_schedule="cosine"),
