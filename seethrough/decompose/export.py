@@ -16,6 +16,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from seethrough.decompose.card import write_card
 from seethrough.decompose.options import depth_options, layer_options, write_options
 from seethrough.engine.files import clear_disk_errors
 from seethrough.engine.trained import Trained
@@ -28,13 +29,13 @@ from seethrough.tasks.latents import load_transparent_vae
 TEXT_ENCODERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
 
-def export(trained: Trained, folder: Path, dtype: torch.dtype) -> None:
+def export(trained: Trained, folder: Path, dtype: torch.dtype, license: str | None = None) -> None:
     """Write the model and all that it needs, in `dtype`: whole or not at all.
 
     `unet` is a UNetFrameConditionModel, which diffusers doesn't know: `model_index.json` leaves it
     out, so a pipeline of diffusers is given it, as the published repositories are loaded. So it is
     with `trans_vae`. The scheduler is the one that decomposition uses, and `decompose.json` holds
-    its options.
+    its options. README.md is the hub's model card; `license` is the identifier that it states.
 
     Raises:
         InputError: when the folder holds something, or a part of the model is gone or broken.
@@ -52,6 +53,7 @@ def export(trained: Trained, folder: Path, dtype: torch.dtype) -> None:
             _export_layerdiff(trained, base, partial, dtype)
         else:
             _export_marigold(trained, base, partial, dtype)
+        write_card(partial, trained, dtype, license)
         os.replace(partial, folder)
 
 

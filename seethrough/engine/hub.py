@@ -1,53 +1,77 @@
 """Fetches models from the Hugging Face hub, and says why where it can't."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from seethrough.engine.files import is_disk_full
 from seethrough.errors import InputError
 from seethrough.recipe import Hub
 
-# Nothing that is unpickled or run.
-_FILES = ("*.json", "*.txt", "*.safetensors")
+MODEL_FILES = ("*.json", "*.txt", "*.safetensors")
+"""Patterns of what a model consists of: nothing that is unpickled or run."""
+
+Right = Literal["read", "write"]
 
 _PAGES = "https://huggingface.co"
 _INSTEAD = "or put its files in a folder and name that: file:FOLDER"
+_VERBS = {"read": ("fetched", "from"), "write": ("written", "at")}
 
 
-def download(source: Hub, where: str, files: Sequence[str] = _FILES) -> Path:
+def download(source: Hub, where: str, files: Sequence[str] = MODEL_FILES) -> Path:
     """The folder of a hub repository in the cache, filled where it lacks some of `files`.
 
     `where` is the field's path. Raises InputError naming it, the model, the reason and what to do.
     """
-    from httpx2 import HTTPError
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
     try:
-        folder = snapshot_download(source.repo, revision=source.revision, allow_patterns=list(files))
-    except (OSError, HTTPError, HFValidationError) as error:
-        revision = f"@{source.revision}" if source.revision else ""
-        name = f"{where}: hub model {source.repo}{revision}"
-        raise InputError(f"{name} {_explain(source, error)}, {_INSTEAD}") from error
+        with clear_hub_errors(source.repo, source.revision):
+            folder = snapshot_download(
+                source.repo, revision=source.revision, allow_patterns=list(files)
+            )
+    except InputError as error:
+        raise InputError(f"{where}: {error}, {_INSTEAD}") from error
     return Path(folder)
 
 
-def _explain(source: Hub, error: Exception) -> str:
+@contextlib.contextmanager
+def clear_hub_errors(
+    repo: str, revision: str | None = None, right: Right = "read"
+) -> Iterator[None]:
+    """Turn what huggingface_hub raises into an InputError: the model, the reason, what to do.
+
+    `right` is what the token is used for. No message holds a token.
+    """
+    from httpx2 import HTTPError
+
+    try:
+        yield
+    # huggingface_hub wraps errors of its threads in RuntimeError, and bad names are ValueErrors.
+    except (OSError, HTTPError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        name = f"hub model {repo}" + (f"@{revision}" if revision else "")
+        raise InputError(f"{name} {_explain(repo, revision, right, error)}") from error
+
+
+def _explain(repo: str, revision: str | None, right: Right, error: Exception) -> str:
     """The reason and the remedy."""
     from huggingface_hub import constants, errors, get_token
 
     answer = _answer(error)
     if answer is None:
-        return _explain_without_answer(error)
+        return _explain_without_answer(right, error)
     status, said = answer
     token = get_token() is not None
     # A token in the environment goes before the one that `hf auth login` keeps.
     log_in = "set HF_TOKEN to" if os.environ.get("HF_TOKEN") else "`hf auth login` with"
-    page = f"{_PAGES}/{source.repo}"
+    page = f"{_PAGES}/{repo}"
     if isinstance(error, errors.RevisionNotFoundError):
         return (
-            f"has no revision {source.revision or 'main'} (HTTP {status}): choose a branch, tag or "
+            f"has no revision {revision or 'main'} (HTTP {status}): choose a branch, tag or "
             f"commit of {page}/commits/main"
         )
     if isinstance(error, errors.GatedRepoError):
@@ -74,10 +98,11 @@ def _explain(source: Hub, error: Exception) -> str:
         return f"is refused, as the token is not valid (HTTP 401{said}): {log_in} another"
     if status == 403:
         return (
-            f"is refused to the token (HTTP 403{said}): give it the right to read at "
+            f"is refused to the token (HTTP 403{said}): give it the right to {right} at "
             f"{_PAGES}/settings/tokens, {log_in} another"
         )
-    return f"can't be fetched: {constants.ENDPOINT} answers HTTP {status}{said}: try again later"
+    verb, _ = _VERBS[right]
+    return f"can't be {verb}: {constants.ENDPOINT} answers HTTP {status}{said}: try again later"
 
 
 def _answer(error: BaseException | None) -> tuple[int, str] | None:
@@ -91,7 +116,8 @@ def _answer(error: BaseException | None) -> tuple[int, str] | None:
     return None
 
 
-def _explain_without_answer(error: Exception) -> str:
+def _explain_without_answer(right: Right, error: Exception) -> str:
+    from httpx2 import HTTPError
     from huggingface_hub import constants
 
     root: BaseException = error
@@ -110,4 +136,6 @@ def _explain_without_answer(error: Exception) -> str:
         )
     if isinstance(root, PermissionError):
         return f"can't be kept ({reason}): set environment.hf_home to a folder of yours"
-    return f"can't be fetched from {constants.ENDPOINT} ({reason}): connect to it"
+    verb, preposition = _VERBS[right]
+    said = f"can't be {verb} {preposition} {constants.ENDPOINT} ({reason})"
+    return f"{said}: connect to it" if isinstance(root, OSError | HTTPError) else said

@@ -66,6 +66,13 @@ class Trained:
             raise InputError(f"{where}: {path} is gone: run --redo={source.stage}")
         return path
 
+    def lineage(self) -> list[StageRecord]:
+        """The run's finished stages that it comes from, those that others start from first, and
+        its own last."""
+        found: dict[str, StageRecord] = {}
+        _follow(self.run, self.record, found)
+        return list(found.values())
+
     def config(self, field: str) -> str | None:
         """A value of the training stage as text, None if the stage has no such field."""
         return self.record.config.get(field)
@@ -97,6 +104,16 @@ def stage_config(run: Path, stage: str) -> Mapping[str, str]:
     """Values of a stage of the run as text by path, finished or not; empty if it never began."""
     made = read_record(run / stage) or read_started(run / stage)
     return {} if made is None else made.config
+
+
+def _follow(run: Path, record: StageRecord, found: dict[str, StageRecord]) -> None:
+    for given in record.inputs.values():
+        source = cast(Source, parse(Source, given.source))
+        if isinstance(source, Output) and source.stage not in found:
+            earlier = read_record(run / source.stage)
+            if earlier is not None:
+                _follow(run, earlier, found)
+    found[record.stage] = record
 
 
 def _records(run: Path) -> dict[str, StageRecord]:

@@ -15,12 +15,12 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from seethrough import hub
 from seethrough.decompose.__main__ import main
 from seethrough.decompose.options import layer_options
 from seethrough.engine.record import Made, write_started
 from seethrough.engine.runner import run
 from seethrough.engine.trained import trained_unets
+from seethrough.hub.__main__ import main as hub_main
 from seethrough.inference.decompose import DecomposeOptions
 from seethrough.inference.sampling import Solver
 from seethrough.models import TransparentVAE, UNetFrameConditionModel
@@ -80,7 +80,7 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     for model in ("layers", "depth"):
         export = ["export", str(trained), str(folder / model), f"--model={model}"]
-        assert hub.main([*export, "--precision=fp32"]) == 0
+        assert hub_main([*export, "--precision=fp32"]) == 0
     return folder
 
 
@@ -135,7 +135,7 @@ def test_an_export_of_depth_is_too(exported: Path) -> None:
 
 def test_weights_are_bf16_unless_told_otherwise(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    assert hub.main(["export", str(trained), str(folder), "--model=layers"]) == 0
+    assert hub_main(["export", str(trained), str(folder), "--model=layers"]) == 0
     for part in ("unet", "vae", "trans_vae", "text_encoder", "text_encoder_2"):
         types = {value.dtype for value in read_state_dict(folder / part).values()}
         assert types == {torch.bfloat16}, part
@@ -158,7 +158,7 @@ def test_what_can_t_be_exported_is_named(
         (["export", str(trained), "x"], f"{trained}: it trained"),
         (["export", str(trained), "x", "--precison=fp32"], "did you mean precision?"),
     ):
-        assert hub.main(arguments) == 2
+        assert hub_main(arguments) == 2
         assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -170,7 +170,7 @@ def test_an_export_that_fails_leaves_nothing_under_its_name(
     shutil.copytree(trained, run_copy)
     (run_copy / "finish" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"broken")
     folder = tmp_path / "model"
-    assert hub.main(["export", str(run_copy), str(folder), "--model=layers"]) == 2
+    assert hub_main(["export", str(run_copy), str(folder), "--model=layers"]) == 2
     assert "not a readable safetensors file" in capsys.readouterr().err
     assert not folder.exists()
 

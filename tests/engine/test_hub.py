@@ -4,7 +4,6 @@ The hub is one on this machine; huggingface_hub reads its variables when it is i
 user is a process.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import CHAIN, ROOT, command, free_port
-from tests.engine.hub import COMMIT, FILE, READER, STRANGER, local_hub
+from tests.engine.hub import COMMIT, FILE, READER, STRANGER, local_hub, users
 
 INSTEAD = "or put its files in a folder and name that: file:FOLDER"
 FETCH = """
@@ -35,13 +34,6 @@ for text in sys.argv[1:]:
 def address() -> Iterator[str]:
     with local_hub() as found:
         yield found
-
-
-def users(address: str, home: Path, **variables: str) -> dict[str, str]:
-    """The environment of a user with a fresh cache."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("HF_")}
-    given = {"HF_HOME": str(home), "HF_ENDPOINT": address, "OMP_NUM_THREADS": "1"}
-    return {**kept, "PYTHONPATH": str(ROOT), "WANDB_SILENT": "true", **given, **variables}
 
 
 def fetched(environment: dict[str, str], *models: str) -> list[str]:

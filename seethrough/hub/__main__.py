@@ -1,0 +1,117 @@
+"""The command line: `python -m seethrough.hub export|upload|download`."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from seethrough.arguments import take_apart
+from seethrough.errors import InputError
+from seethrough.hub.settings import Download, Export, Upload
+from seethrough.recipe import RecipeError, Section
+from seethrough.recipe.base import facts
+from seethrough.recipe.overrides import override
+from seethrough.recipe.report import recipe_help
+
+USAGE = {
+    "export": "python -m seethrough.hub export RUN FOLDER [--flags]",
+    "upload": "python -m seethrough.hub upload FOLDER|RUN REPO [--flags]",
+    "download": "python -m seethrough.hub download REPO FOLDER [--flags]",
+}
+INTERRUPTED = 130
+
+Settings = TypeVar("Settings", bound=Section)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns the exit code, 2 for bad input."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        if not given or "--help" in given or "-h" in given:
+            print(_help())
+        else:
+            print(_run(given))
+    except InputError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        # Threads of a transfer would keep the process until they are done.
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    return 0
+
+
+def _help() -> str:
+    upload = recipe_help(Upload()).replace("--private=false  (true or false)", "--private")
+    return f"""\
+{USAGE["export"]}
+  Writes the model that a run trained, and all that it needs, as a folder in the published
+  layout: for `decompose --layers=file:FOLDER`, for diffusers' loaders, for the hub.
+
+{recipe_help(Export())}
+
+{USAGE["upload"]}
+  Commits such a folder, or a run's model, to a repository REPO (OWNER/NAME) of the hub, which
+  is made where there is none.
+
+{upload}
+
+{USAGE["download"]}
+  Fetches a model of layers or depth into a new folder.
+
+{recipe_help(Download())}
+
+An interrupted upload or download goes on with the same command. All that arrived is compared
+with the hub's hashes. The token is that of `hf auth login`, or HF_TOKEN."""
+
+
+def _run(arguments: list[str]) -> str:
+    words, flags = take_apart(arguments, "seethrough.hub", switches=("private",))
+    usages = [USAGE[words[0]]] if words and words[0] in USAGE else list(USAGE.values())
+    if len(words) != 3 or len(usages) > 1:
+        raise RecipeError(f"given {' '.join(words) or 'nothing'}: write {', or '.join(usages)}")
+    command, source, target = words
+    if command == "export":
+        return _export(Path(source), Path(target), _set(Export(), flags))
+    if command == "upload":
+        return _upload(Path(source), target, flags)
+    from seethrough.hub.download import download
+
+    return download(source, Path(target), _set(Download(), flags).revision)
+
+
+def _export(run: Path, folder: Path, settings: Export) -> str:
+    from seethrough.hub.runs import choose, write_model
+
+    family, trained = choose(run, settings)
+    write_model(trained, folder, settings)
+    return f"{folder}: {family} of {trained.where}; --{family}=file:{folder} decomposes with it"
+
+
+def _upload(source: Path, repo: str, flags: Mapping[str, str]) -> str:
+    from seethrough.hub.upload import check_repo, find_family, upload
+
+    settings = _set(Upload(), flags)
+    if find_family(source) is None:
+        # Of all commands only what reads a run imports PyTorch.
+        from seethrough.hub.runs import choose, written_model
+
+        family, trained = choose(source, settings)
+        check_repo(repo, family, settings)
+        with written_model(trained, settings) as folder:
+            return upload(folder, repo, settings)
+    if of_runs := sorted(facts(Export).fields.keys() & flags.keys()):
+        raise RecipeError(
+            f"--{of_runs[0]}: {source} is exported already: leave it out, or give the run"
+        )
+    return upload(source, repo, settings)
+
+
+def _set(settings: Settings, flags: Mapping[str, str]) -> Settings:
+    return override(settings, flags.items())[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
