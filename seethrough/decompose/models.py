@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import attrs
 import torch
 from torch import nn
 
+from seethrough.decompose.layout import PARTS, Family, family_of
 from seethrough.decompose.options import depth_options, layer_options, read_options
 from seethrough.decompose.packaged import FOLDER, packaged_model
 from seethrough.decompose.settings import Command, Settings
@@ -23,12 +24,6 @@ from seethrough.inference.marigold import DepthOptions, Marigold, load_marigold
 from seethrough.inference.memory import WHOLE, MemoryMode, is_offloaded
 from seethrough.recipe import Hub, Local, evolve
 from seethrough.tasks.decompose import load_layerdiff
-
-LAYER_PARTS = (
-    "unet", "vae", "trans_vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"
-)  # fmt: skip
-DEPTH_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-"""Folders of a published repository that are read."""
 
 CONFIGS = ("*.json",)
 """Patterns of the files that say how large a model is."""
@@ -117,7 +112,7 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
         settings = evolve(settings, layers=layers, depth=depth)
     trained = {} if command.run is None else _by_family(command.run)
     hashes = None if settings.plan else HashCache(cache_folder())
-    layers = _given(settings.layers, "--layers", LAYER_PARTS, hashes)
+    layers = _given(settings.layers, "layers", hashes)
     if layers is not None:
         options = read_options(layers.base, DecomposeOptions)
     elif "layers" in trained:
@@ -126,7 +121,7 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
         raise InputError(
             f"{command.run}: no finished stage trained a model of layers: give --layers too"
         )
-    depth, of_depth = _given(settings.depth, "--depth", DEPTH_PARTS, hashes), DepthOptions()
+    depth, of_depth = _given(settings.depth, "depth", hashes), DepthOptions()
     if depth is not None:
         of_depth = read_options(depth.base, DepthOptions)
     elif "depth" in trained:
@@ -186,21 +181,25 @@ def move(models: Any, device: torch.device) -> None:
 
 
 def _given(
-    source: Hub | Local | None, flag: str, parts: Sequence[str], hashes: HashCache | None
+    source: Hub | Local | None, family: Family, hashes: HashCache | None
 ) -> ModelFiles | None:
-    """The model that a flag names; one folder holds all its parts.
+    """The model that the flag of a family names; one folder holds all its parts.
 
     Without `hashes` its weights are neither fetched nor read, and it has no identity.
     """
     if source is None:
         return None
+    flag = f"--{family}"
     if isinstance(source, Hub):
         folder = download(source, flag) if hashes else download(source, flag, CONFIGS)
     else:
         folder = Path(source.path)
     if not folder.is_dir():
         raise InputError(f"{flag}: {folder}: no such folder")
-    if missing := [part for part in parts if not (folder / part).is_dir()]:
+    names = {path.name for path in folder.iterdir() if path.is_dir()}
+    if (other := family_of(names)) not in (None, family):
+        raise InputError(f"{flag}: {folder} holds a model of {other}: give it as --{other}")
+    if missing := [part for part in PARTS[family] if part not in names]:
         raise InputError(
             f"{flag}: {folder} lacks {', '.join(missing)}: give a whole repository of this kind,"
             " laid out as the published ones"

@@ -66,6 +66,7 @@ def bar(title: str, work: float) -> Iterator[Tell]:
         disable=None,
         leave=False,
         dynamic_ncols=True,
+        miniters=0,
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
     ) as shown:
 
@@ -81,7 +82,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "out of memory: take a smaller --resolution, or --precision=bf16"
+        return "out of memory: --plan tells what needs less; or take a smaller --resolution"
     return f"{type(error).__name__}: {error}"
 
 

@@ -78,7 +78,7 @@ def write_results(
     process killed at any moment leaves results that count, or none that do.
 
     Raises:
-        InputError, OSError: when a file can't be written.
+        InputError: when a file can't be written.
     """
     size = result.page.shape[:2] if picture is None else picture.shape[:2]
     if max(size) > MAX_PSD_SIDE:
@@ -87,8 +87,33 @@ def write_results(
             f" {size[1]} x {size[0]}: take --size=canvas"
         )
     partial = folder / _PARTIAL
+    try:
+        outputs = _write_files(partial, name, result, parts, picture, with_depth, pngs)
+        _replace(folder, partial, outputs)
+        write_json(folder / RECORD, {"inputs": inputs, "outputs": outputs, "note": result.note})
+    except OSError as error:
+        raise InputError(
+            f"{folder}: its files can't be written ({error}): make room, or the folder writable, or"
+            " choose another with --out"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder / f"{name}.psd"
+
+
+def _write_files(
+    partial: Path,
+    name: str,
+    result: Decomposition,
+    parts: Sequence[Part],
+    picture: Image8 | None,
+    with_depth: bool,
+    pngs: bool,
+) -> list[str]:
+    """Write all files into a new folder; returns their names relative to it."""
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    size = result.page.shape[:2] if picture is None else picture.shape[:2]
     placed = parts if picture is None else at_picture_size(parts, result.canvas, picture)
     psd = partial / f"{name}.psd"
     files = {"PSD": psd.name}
@@ -103,19 +128,25 @@ def write_results(
             shown = layer if picture is None else result.on_page(tag)
             write_layer_pngs(partial / LAYERS, {tag: shown})
     written = sorted(path for path in partial.rglob("*") if path.is_file())
-    outputs = [path.relative_to(partial).as_posix() for path in written]
     for path in written:
         sync_file(path)
-    earlier = _read_record(folder)
+    return [path.relative_to(partial).as_posix() for path in written]
+
+
+def _replace(folder: Path, partial: Path, outputs: Sequence[str]) -> None:
+    """Let new files take the place of earlier ones, which are gone when no new one does."""
     for output in outputs:
         target = folder / output
+        if target.is_dir():
+            raise InputError(f"{target}: a folder lies where a file is to be: move it away")
         target.parent.mkdir(exist_ok=True)
-        os.replace(partial / output, target)
+    earlier = _read_record(folder)
+    # From here on neither the earlier results count, nor yet the new ones.
+    (folder / RECORD).unlink(missing_ok=True)
+    for output in outputs:
+        os.replace(partial / output, folder / output)
     for output in set(earlier["outputs"] if earlier else ()) - set(outputs):
         (folder / output).unlink(missing_ok=True)
-    shutil.rmtree(partial)
-    write_json(folder / RECORD, {"inputs": inputs, "outputs": outputs, "note": result.note})
-    return folder / f"{name}.psd"
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:

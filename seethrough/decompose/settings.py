@@ -109,7 +109,7 @@ class Settings(Section):
     """Encode and decode pictures one at a time and in tiles of 512 px, which changes results: the
     VAE sees a tile at a time."""
 
-    plan: Execution[bool] = False
+    plan: bool = False
     """Load nothing; print what memory each of these modes needs, and which fit. Takes no image."""
 
     device_memory_gib: Execution[PositiveFloat | None] = None
@@ -170,13 +170,16 @@ def _choices() -> str:
 
 def help_text() -> str:
     """What `--help` prints: every flag, what it accepts, its default, and what it means."""
+    from seethrough.data.pictures import MAX_PIXELS
+
     lines = [
         f"{PROGRAM} IMAGE... [--flags]",
         "",
         "Takes illustrations apart into layered PSDs in drawing order. IMAGE is a picture of any",
-        "size and kind, a folder of pictures, or a list of them (.txt, .json); the word `example`",
-        "is a picture that comes with the package. What is done is skipped: after an interruption",
-        "the same command goes on.",
+        f"kind and of at most {MAX_PIXELS // 1_000_000} million pixels, a folder of pictures, or a"
+        " list of them",
+        "(.txt, .json); the word `example` is a picture that comes with the package. What is done",
+        "is skipped: after an interruption the same command goes on.",
         "",
         f"  {PROGRAM} example --model=avatars",
         "",

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from psd_tools import PSDImage
+from safetensors.torch import load_file, save_file
 
 from seethrough.decompose import lock
 from seethrough.decompose.__main__ import main
@@ -190,6 +192,50 @@ def test_a_result_that_can_t_be_written_leaves_the_earlier_one(
     assert f"2 of 2: {out / 'two' / 'two.psd'}" in said.out
     (out / "one" / ".partial").unlink()
     assert contents(out / "one") == before
+
+
+def test_a_picture_without_a_character_is_told_and_earlier_results_stay(
+    layer_model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, model = tmp_path / "out", tmp_path / "model"
+    image = str(pictures / "one.png")
+    assert main([image, *flags(layer_model, out)]) == 0
+    before = contents(out)
+    # A model that sees nothing anywhere: no pixel that it decodes has alpha.
+    shutil.copytree(layer_model, model)
+    weights = model / "trans_vae" / "diffusion_pytorch_model.safetensors"
+    state = load_file(weights)
+    state["decoder.model.conv_out.weight"][:] = 0
+    state["decoder.model.conv_out.bias"][0] = -1
+    save_file(state, weights, metadata={"format": "pt"})
+    assert main([image, *flags(model, out)]) == 1
+    said = capsys.readouterr().err
+    assert f"{image}: no layer found: the model sees no character in it" in said
+    assert contents(out) == before
+
+
+def test_an_interruption_is_told_and_the_same_command_goes_on(
+    layer_model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for index in range(8):
+        shutil.copy(pictures / "two.png", pictures / f"u{index}.png")
+    arguments = [str(pictures), *flags(layer_model, out)]
+
+    def press() -> None:
+        while not (out / "one" / "record.json").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presses = threading.Thread(target=press)
+    presses.start()
+    assert main(arguments) == 130
+    presses.join()
+    assert "interrupted: the same command goes on from here" in capsys.readouterr().err
+    done = len(list(out.glob("*/record.json")))
+    assert 1 <= done < 10 and not list(out.glob("*/.partial"))
+    assert main(arguments) == 0
+    assert f"{done} of 10 are done already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("problem", ["absent", "empty", "twins", "resolution", "out"])

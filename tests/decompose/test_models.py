@@ -108,6 +108,7 @@ def test_a_model_with_missing_parts_is_named_and_earlier_results_stay(
 
 
 def test_a_model_of_another_family_is_named(
+    small: Small,
     layer_model: Path,
     depth_model: Path,
     pictures: Path,
@@ -116,8 +117,11 @@ def test_a_model_of_another_family_is_named(
 ) -> None:
     image, layers = str(pictures / "one.png"), f"--layers=file:{layer_model}"
     for models, message in (
-        ([f"--layers=file:{depth_model}"], f"{depth_model} lacks trans_vae, text_encoder_2"),
-        ([layers, f"--depth=file:{layer_model}"], "in_channels is 8, a Marigold 3D UNet"),
+        ([f"--layers=file:{depth_model}"], "holds a model of depth: give it as --depth"),
+        ([layers, f"--depth=file:{layer_model}"], "holds a model of layers: give it as --layers"),
+        ([f"--layers=file:{small.base}"], f"{small.base} lacks trans_vae: give a whole"),
+        ([layers, f"--depth=file:{small.base}"], "give the UNet of Marigold 3D"),
+        ([layers, f"--depth=file:{small.marigold}"], "give the UNet of Marigold 3D"),
         ([layers, "--depth=file:nowhere"], "--depth: nowhere: no such folder"),
         ([f"--from={tmp_path}"], f"{tmp_path}: no finished stage of a run lies there"),
         ([layers, f"--depth=file:{depth_model}", "--depth_resolution=30"], "no multiple of 8"),

@@ -24,6 +24,7 @@ SIZE = {"width": 900, "height": 640}
 SIDE = 500
 FILLED = 0.94
 """Share of the view's height that a square page fills."""
+BESIDE = {"PSD": "Ann.psd", "Depth PSD": "Ann_depth.psd", "JSON": "Ann.psd.json"}
 NAMES = ("back hair", "face <b>", "eyes-l", "front hair")
 DEPTHS = (0.8, 0.6, 0.4, 0.2)
 SLACK = 5
@@ -87,7 +88,8 @@ def recomposition(parts: list[Part], ground: int, side: int = SIDE) -> np.ndarra
 
 @pytest.fixture(scope="module")
 def viewer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_page(tmp_path_factory.mktemp("viewer"), NAME, make_original(), make_parts())
+    folder = tmp_path_factory.mktemp("viewer")
+    return write_page(folder, NAME, make_original(), make_parts(), BESIDE)
 
 
 def data_uris(path: Path) -> list[str]:
@@ -110,7 +112,7 @@ def test_each_picture_is_embedded_once_and_without_loss(viewer: Path):
 
 
 def test_the_same_arguments_give_the_same_bytes(viewer: Path, tmp_path: Path):
-    again = write_page(tmp_path, NAME, make_original(), make_parts())
+    again = write_page(tmp_path, NAME, make_original(), make_parts(), BESIDE)
     assert again == tmp_path / "index.html"
     assert again.read_bytes() == viewer.read_bytes()
 
