@@ -44,7 +44,7 @@ def plan_text(command: Command) -> str:
     needs = [layers_need(choice, dtype)]
     if choice.depth is not None:
         needs.append(depth_need(choice, dtype))
-    return "\n".join([*_arithmetic(choice, needs), "", *_table(needs, _limit(command.settings))])
+    return "\n".join([*_arithmetic(choice, needs), "", *table(needs, _limit(command.settings))])
 
 
 def _limit(settings: Settings) -> float | None:
@@ -74,10 +74,15 @@ def _arithmetic(choice: Choice, needs: list[Need]) -> Iterator[str]:
             f" {_gib(need.denoise_by('blocks', packed=False))} with --offload=blocks,"
             f" {_gib(need.denoise_by('layers', packed=False))} with --offload=layers"
         )
-    yield "peak = weights that stay + the largest of encode, denoise and decode, or text encoders"
+    yield "peak = weights that stay + the largest of encode, denoise and decode; or text encoders"
+    yield (
+        "main memory: weights that wait there, as the models of layers and of depth take turns;"
+        " those of UNets that are offloaded are pinned"
+    )
 
 
-def _table(needs: list[Need], limit: float | None) -> Iterator[str]:
+def table(needs: list[Need], limit: float | None) -> Iterator[str]:
+    """A line for each mode, and which to take; `limit` is the device's memory in GiB, if known."""
     names = [need.title.partition(":")[0] for need in needs]
     yield "peak in GiB".ljust(46) + "".join(name.rjust(8) for name in names) + "  main memory"
     fitting: MemoryMode | None = None
