@@ -2,11 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from seethrough.data.layout import read_sample
 from seethrough.data.sample_list import read_sample_list
@@ -14,7 +12,7 @@ from seethrough.data.tags import HEAD
 from seethrough.errors import InputError
 from seethrough.metrics.depth_order import pair_orders, varying_pairs
 from seethrough.models import UNetFrameConditionModel
-from seethrough.models.checkpoints import load_model
+from seethrough.models.unet import load_unet
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.marigold import OrderLayers
@@ -55,12 +53,9 @@ def unet(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = Local(str(small.marigold))
     stage = Inflate(unet=source, tag_version="v2", group_embedding=False, group_sizes=(20,))
     converted = inflate_stage(stage, context(stage, folder)).artifacts["unet"]
-    network: Any = load_model(UNetFrameConditionModel, converted)
-    config = {**network.config, "in_channels": 12}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        UNetFrameConditionModel.from_config(config).save_pretrained(folder / "wide")
-    return folder / "wide"
+    network = load_unet(UNetFrameConditionModel, converted, in_channels=12, in_front=True)
+    network.save_pretrained(folder / "extended")
+    return folder / "extended"
 
 
 def stage_of(small: Small, unet: Path, lists: tuple[Path, Path]) -> OrderLayers:
