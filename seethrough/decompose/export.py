@@ -23,7 +23,7 @@ from seethrough.engine.trained import Trained
 from seethrough.errors import InputError
 from seethrough.inference.marigold import load_scheduler
 from seethrough.models import UNetFrameConditionModel
-from seethrough.models.checkpoints import load_model, open_base
+from seethrough.models.checkpoints import PACKED, load_model, open_base, read_config
 from seethrough.tasks.latents import load_transparent_vae
 
 TEXT_ENCODERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
@@ -38,17 +38,21 @@ def export(trained: Trained, folder: Path, dtype: torch.dtype, license: str | No
     its options. README.md is the hub's model card; `license` is the identifier that it states.
 
     Raises:
-        InputError: when the folder holds something, or a part of the model is gone or broken.
+        InputError: when the folder holds something, or a part of the model is gone, broken, or of
+            4 bits already.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: there is something already: give a new folder")
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     with clear_disk_errors(folder.parent):
-        partial.mkdir(parents=True)
-        _save(load_model(UNetFrameConditionModel, trained.unet, dtype), partial / "unet")
+        _make(partial, folder)
+        _save(
+            load_model(UNetFrameConditionModel, trained.unet, dtype), partial / "unet", trained.unet
+        )
         base = trained.input("model.base")
-        _save(load_model(AutoencoderKL, open_base(base).require("vae"), dtype), partial / "vae")
+        vae = open_base(base).require("vae")
+        _save(load_model(AutoencoderKL, vae, dtype), partial / "vae", vae)
         if trained.is_layerdiff:
             _export_layerdiff(trained, base, partial, dtype)
         else:
@@ -60,7 +64,7 @@ def export(trained: Trained, folder: Path, dtype: torch.dtype, license: str | No
 def _export_layerdiff(trained: Trained, base: Path, folder: Path, dtype: torch.dtype) -> None:
     transparent_vae = load_transparent_vae(trained.input("model.transparent_vae"))
     nn.Module.to(transparent_vae, dtype=dtype)
-    _save(transparent_vae, folder / "trans_vae")
+    transparent_vae.save_pretrained(folder / "trans_vae")
     _copy_text(base, folder, ("", "_2"), dtype)
     options = layer_options(trained)
     DPMSolverMultistepScheduler(**attrs.asdict(options.solver)).save_pretrained(
@@ -107,6 +111,8 @@ def _copy_text(base: Path, folder: Path, suffixes: tuple[str, ...], dtype: torch
         shutil.copytree(opened.require(f"tokenizer{suffix}"), folder / f"tokenizer{suffix}")
         name = f"text_encoder{suffix}"
         source = opened.require(name)
+        if "quantization_config" in read_config(source):
+            raise _refuse_packed(source)
         try:
             encoder: Any = TEXT_ENCODERS[name].from_pretrained(
                 source, dtype=dtype, local_files_only=True
@@ -116,8 +122,26 @@ def _copy_text(base: Path, folder: Path, suffixes: tuple[str, ...], dtype: torch
         encoder.save_pretrained(folder / name)
 
 
-def _save(model: Any, folder: Path) -> None:
+def _make(partial: Path, folder: Path) -> None:
+    try:
+        partial.mkdir(parents=True)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"{folder}: can't be written ({error.strerror}): give a folder that can be"
+        ) from error
+
+
+def _save(model: Any, folder: Path, source: Path) -> None:
+    if any(PACKED in key for key in model.state_dict()):
+        raise _refuse_packed(source)
     model.save_pretrained(folder)
+
+
+def _refuse_packed(source: Path) -> InputError:
+    return InputError(
+        f"{source}: its weights are of 4 bits, from which no others can be written: use the"
+        " repository that they come from as it is"
+    )
 
 
 def _write_index(folder: Path, pipeline: str, **entries: Any) -> None:

@@ -134,7 +134,7 @@ def _explain_without_answer(right: Right, error: Exception) -> str:
             f"can't be kept in {constants.HF_HUB_CACHE}, the disk is full ({reason}): free some "
             "space, or set environment.hf_home to a folder with more"
         )
-    if isinstance(root, PermissionError):
+    if isinstance(root, PermissionError) and right == "read":
         return f"can't be kept ({reason}): set environment.hf_home to a folder of yours"
     verb, preposition = _VERBS[right]
     said = f"can't be {verb} {preposition} {constants.ENDPOINT} ({reason})"

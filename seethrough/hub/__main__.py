@@ -1,6 +1,5 @@
 """The command line: `python -m seethrough.hub export|upload|download`."""
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,9 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
-        # Threads of a transfer would keep the process until they are done.
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
+        return INTERRUPTED
     return 0
 
 

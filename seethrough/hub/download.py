@@ -33,7 +33,8 @@ def download(repo: str, folder: Path, revision: str | None = None) -> str:
 
     Raises:
         InputError: when there is something else already, the hub has no such model or doesn't give
-            it, the disk is too small, or what arrived isn't what the hub tells.
+            it, the folder can't be written, the disk is too small, or what arrived isn't what the
+            hub tells.
     """
     require_online()
     commit, files = _list(repo, revision)
@@ -54,9 +55,14 @@ def download(repo: str, folder: Path, revision: str | None = None) -> str:
         raise InputError(f"{folder}: there is something else already: give a new folder")
     whole = folder.absolute()
     partial = whole.with_name(f".download-{whole.name}")
-    with clear_disk_errors(folder.parent), _alone(partial):
-        _fill(partial, repo, commit, files)
-        os.replace(partial, folder)
+    try:
+        with clear_disk_errors(folder.parent), _alone(partial):
+            _fill(partial, repo, commit, files)
+            os.replace(partial, folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: can't be written ({error.strerror}): give a folder that can be"
+        ) from error
     return said
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seethrough.decompose.layout import PARTS, Family, family_of
+from seethrough.decompose.layout import Family, family_of
 from seethrough.engine.hub import clear_hub_errors
 from seethrough.errors import InputError
 from seethrough.hub.download import FILES, is_transferred
@@ -47,12 +47,12 @@ def check_repo(repo: str, family: Family, settings: Upload) -> None:
     if there and family_of(names) != family:
         raise InputError(
             f"hub model {repo} holds {', '.join(sorted(there))}, which is no model of {family}:"
-            " give another name, or --revision=BRANCH"
+            " give another name"
         )
 
 
 def _names(api: HfApi, repo: str, settings: Upload) -> set[str]:
-    """Names at the top of the repository, on the branch to commit to; empty if there is none."""
+    """Names at the top of the branch to commit to; empty if there is no repository."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
@@ -70,7 +70,7 @@ def _names(api: HfApi, repo: str, settings: Upload) -> set[str]:
     try:
         return {item.path for item in api.list_repo_tree(repo, revision=settings.revision)}
     except RevisionNotFoundError:
-        return set()
+        return {item.path for item in api.list_repo_tree(repo)}  # what a new branch begins with
 
 
 def upload(folder: Path, repo: str, settings: Upload) -> str:
@@ -100,7 +100,7 @@ def upload(folder: Path, repo: str, settings: Upload) -> str:
             revision=settings.revision,
             commit_message=settings.message or f"Model of {family}",
             allow_patterns=list(FILES),
-            delete_patterns=[f"{part}/*" for part in PARTS[family]],
+            delete_patterns=[f"{path.name}/*" for path in folder.iterdir() if path.is_dir()],
         )
         found = api.verify_repo_checksums(repo, revision=commit.oid, local_dir=folder)
     differ = [mismatch["path"] for mismatch in found.mismatches]

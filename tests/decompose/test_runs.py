@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
     StableDiffusionXLPipeline,
 )
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from huggingface_hub import ModelCard
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from seethrough.decompose.__main__ import main
+from seethrough.decompose.card import write_card
 from seethrough.decompose.options import layer_options
 from seethrough.engine.record import Made, write_started
 from seethrough.engine.runner import run
@@ -30,7 +34,12 @@ from seethrough.recipes.layerdiff import Decompose, LayerDiff3DTrain, Sampler
 from seethrough.recipes.marigold import Marigold3DTrain
 from seethrough.recipes.training import AdamW
 from seethrough.tasks.decompose import load_layerdiff
+from tests.decompose.models import write_packed_layer_model
+from tests.engine.hub import WRITER, Hub, running_hub, users
+from tests.hub.conftest import contents
 from tests.tasks.small import SIDE, Small, stage_3d, stage_depth_3d
+
+LAYERS = ["--model=layers", "--precision=fp32", "--license=openrail++"]
 
 
 @recipe
@@ -78,9 +87,9 @@ def trained(
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both models of the run, in the folders `layers` and `depth`."""
     folder = tmp_path_factory.mktemp("exported")
-    for model in ("layers", "depth"):
-        export = ["export", str(trained), str(folder / model), f"--model={model}"]
-        assert hub_main([*export, "--precision=fp32"]) == 0
+    assert hub_main(["export", str(trained), str(folder / "layers"), *LAYERS]) == 0
+    depth = ["--model=depth", "--precision=fp32"]
+    assert hub_main(["export", str(trained), str(folder / "depth"), *depth]) == 0
     return folder
 
 
@@ -156,7 +165,14 @@ def test_what_can_t_be_exported_is_named(
             f"{exported / 'depth'}: there is something already",
         ),
         (["export", str(trained), "x"], f"{trained}: it trained"),
+        (
+            ["export", str(trained), str(exported / "depth/decompose.json/x"), "--model=depth"],
+            "decompose.json/x: can't be written (Not a directory)",
+        ),
         (["export", str(trained), "x", "--precison=fp32"], "did you mean precision?"),
+        (["upload", str(tmp_path), "org/new"], "no finished stage of a run lies there"),
+        (["upload", str(trained), "org/new"], f"{trained}: it trained"),
+        (["upload", str(trained)], "write python -m seethrough.hub upload FOLDER|RUN REPO"),
     ):
         assert hub_main(arguments) == 2
         assert message in capsys.readouterr().err
@@ -173,6 +189,84 @@ def test_an_export_that_fails_leaves_nothing_under_its_name(
     assert hub_main(["export", str(run_copy), str(folder), "--model=layers"]) == 2
     assert "not a readable safetensors file" in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_weights_of_4_bits_are_no_start_for_an_export(
+    trained: Path, layer_model: Path, small: Small, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run_copy, export = tmp_path / "chain", ["export", str(tmp_path / "chain"), str(tmp_path / "x")]
+    shutil.copytree(trained, run_copy)
+    record = run_copy / "finish" / "record.json"
+    base = tmp_path / "base"
+    shutil.copytree(small.base, base)
+    record.write_text(record.read_text().replace(str(small.base), str(base)))
+    config = base / "text_encoder" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": {}}))
+    assert hub_main([*export, "--model=layers"]) == 2
+    assert f"{base / 'text_encoder'}: its weights are of 4 bits" in capsys.readouterr().err
+    packed = write_packed_layer_model(tmp_path / "packed", small) / "unet"
+    shutil.rmtree(run_copy / "finish" / "unet")
+    shutil.copytree(packed, run_copy / "finish" / "unet")
+    assert hub_main([*export, "--model=layers"]) == 2
+    assert f"{run_copy / 'finish' / 'unet'}: its weights are of 4 bits" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_card_tells_what_the_records_do(trained: Path, exported: Path) -> None:
+    card = ModelCard.load(exported / "layers" / "README.md")
+    data = card.data.to_dict()
+    assert (data["library_name"], data["license"]) == ("diffusers", "openrail++")
+    # Nothing came from the hub; and no path of this machine is told.
+    assert "base_model" not in data and str(trained.parent) not in card.content
+    text = json.loads((trained / "finish" / "record.json").read_text())
+    for fact in (
+        "# chain",
+        "| experiment, stage | chain, finish |",
+        f"| sha256 of the trained UNet | {text['artifacts']['unet']['sha256']} |",
+        "| type of the weights | float32 |",
+        f"| size in training, px | {SIDE} |",
+        f"| finish | {text['fingerprint']} | ",
+        f"model.base: {text['inputs']['model.base']['identity']}",
+        "License: openrail++.",
+    ):
+        assert fact in card.content, fact
+    assert "A Marigold 3D model" in (exported / "depth" / "README.md").read_text()
+
+
+def test_base_models_of_the_hub_are_named_with_their_commits(trained: Path, tmp_path: Path) -> None:
+    run_copy = tmp_path / "chain"
+    shutil.copytree(trained, run_copy)
+    record = run_copy / "train_3d" / "record.json"
+    content = json.loads(record.read_text())
+    commit = "0" * 40
+    content["inputs"]["model.base"] = {
+        "source": "hub:org/base@v2", "identity": "org/base@v2", "content": commit
+    }  # fmt: skip
+    record.write_text(json.dumps(content))
+    layers = next(one for one in trained_unets(run_copy) if one.is_layerdiff)
+    write_card(tmp_path, layers, torch.bfloat16, license=None)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.to_dict()["base_model"] == ["org/base"]
+    assert (
+        f"model.base: org/base@{commit}" in card.content and "License: not stated" in card.content
+    )
+
+
+def test_a_run_goes_to_the_hub_and_comes_back_as_its_export(
+    trained: Path, exported: Path, tmp_path: Path
+) -> None:
+    with running_hub(Hub()) as hub:
+        environment = users(hub.address, tmp_path, HF_TOKEN=WRITER, HF_HUB_DISABLE_XET="1")
+        upload = ["upload", str(trained), "org/new", *LAYERS, "--message=Layers"]
+        for line in (upload, ["download", "org/new", str(tmp_path / "model")]):
+            done = subprocess.run(
+                [sys.executable, "-m", "seethrough.hub", *line],
+                env=environment, capture_output=True, text=True,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "model") == contents(exported / "layers")
+    assert not [path for path in trained.iterdir() if path.name.startswith(".")]
 
 
 def test_options_of_a_model_that_can_t_be_read_are_named(

@@ -115,12 +115,14 @@ def test_what_can_t_be_downloaded_is_named(
         "another kind": "org/open",
         "unsafe": "org/unsafe",
     }
+    others = [["download", "org/depth", str(taken)]]
+    others += [["download", "org/depth", str(taken / "mine.txt" / "new")]]
     said = dict(
         zip(
-            [*lines, "taken"],
+            [*lines, "taken", "no folder"],
             reader.run(
                 *(f"download {line} {tmp_path / 'new'}".split() for line in lines.values()),
-                ["download", "org/depth", str(taken)],
+                *others,
             ),
             strict=True,
         )
@@ -132,6 +134,7 @@ def test_what_can_t_be_downloaded_is_named(
     assert "hub model org/open is no model of layers or depth" in said["another kind"]
     assert "../../x.json would lie outside of the folder" in said["unsafe"]
     assert f"{taken}: there is something else already" in said["taken"]
+    assert "mine.txt/new: can't be written (Not a directory)" in said["no folder"]
     assert contents(taken) == {"mine.txt": b"kept"} and not (tmp_path / "new").exists()
     nowhere = f"http://127.0.0.1:{free_port()}"
     user = User(users(nowhere, tmp_path / "home"))
