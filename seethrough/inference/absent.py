@@ -4,6 +4,10 @@ An absent layer's target in training is an empty picture, so its latents end nea
 VAE gives an empty picture. How near is near enough is measured with the very networks that would
 decode it: dots of several colours and opacities, half a latent wide, go through the VAE and back.
 The nearest to nothing of those that still show sets the distance; half of it counts as nothing.
+
+So a layer that is left out has no pixel that a part would keep. Small VAEs may show specks in the
+empty picture itself: then what they show tells nothing, every dot counts, however faint, and the
+specks of absent layers are gone.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ class Nothing:
     """(A, C, h, w) float32, unscaled: without the transparency offset, and with it if it has one.
     Training shows the network both."""
     radius: tuple[float, ...]
-    """The largest difference of any value, for each; 0 when no distance is safe."""
+    """The largest difference of any value, for each; 0 when no dot shows."""
 
     def holds(self, latents: Tensor) -> list[bool]:
         """Which of unscaled latents (N, C, h, w) are nothing; waits for the device once."""
@@ -79,8 +83,6 @@ def _radius(
     latents = trans_vae.encode(vae, probes, use_offset=use_offset)
     alpha = trans_vae.decode(vae, latents)[:, 3].flatten(1).amax(dim=1)
     shows = alpha * 255 > ALPHA_THRESHOLD
-    if shows[0]:
-        return 0.0
-    distance = (latents - latents[:1]).float().abs().flatten(1).amax(dim=1)
-    seen = distance[shows.to(distance.device)]
+    distance = (latents - latents[:1]).float().abs().flatten(1).amax(dim=1)[1:]
+    seen = distance if shows[0] else distance[shows[1:].to(distance.device)]
     return SHARE * float(seen.min()) if len(seen) else 0.0

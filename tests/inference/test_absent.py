@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from seethrough.inference.absent import SHARE, find_nothing
+from seethrough.inference.absent import OPACITIES, SHARE, find_nothing
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff, decode_layers
 from seethrough.models import TransparentVAE
 from seethrough.models.transparent_vae import OFFSET_SCALE
@@ -22,11 +22,12 @@ VISIBLE = 0.02
 class Pooled(TransparentVAE):
     """Latents are the premultiplied colours' means over 8 x 8 pixels, so what they tell is known.
 
-    Alpha is 1 where they are above `VISIBLE`; decoded frames are counted. Untrained networks show
+    Alpha is 1 where they are above `visible`; decoded frames are counted. Untrained networks show
     anything anywhere.
     """
 
     decoded = 0
+    visible = VISIBLE
 
     def encode(
         self, vae: AutoencoderKL, argb: Tensor, noise: Tensor | None = None,
@@ -42,7 +43,7 @@ class Pooled(TransparentVAE):
     ) -> Tensor:
         del vae, passes
         self.decoded += len(latents)
-        alpha = F.interpolate((latents.abs().amax(1, keepdim=True) > VISIBLE).float(), None, 8)
+        alpha = F.interpolate((latents.abs().amax(1, keepdim=True) > self.visible).float(), None, 8)
         if mask is not None:
             alpha = alpha * mask
         return alpha.expand(-1, 4, -1, -1)
@@ -107,11 +108,16 @@ def test_the_distance_is_half_of_the_nearest_dot_s_that_shows(models: LayerDiff)
     assert nothing.holds(frames(models, *kinds)) == [True, True, False, True, False]
 
 
-def test_models_that_show_something_in_nothing_decode_everything() -> None:
-    untrained = small_models()
-    nothing = find_nothing(untrained.vae, untrained.trans_vae, SIDE)
-    assert nothing.radius == (0.0,)
-    assert nothing.holds(nothing.latents) == [False]
+def test_where_the_empty_picture_shows_something_every_dot_counts(models: LayerDiff) -> None:
+    trans_vae = models.trans_vae
+    assert isinstance(trans_vae, Pooled)
+    trans_vae.visible = -1.0
+    nothing = find_nothing(models.vae, trans_vae, SIDE)
+    assert nothing.radius == (pytest.approx(SHARE / 16 * OPACITIES[0]),)
+    specks = decode_layers(models, nothing.latents, None, OPTIONS)
+    assert specks.any()
+    skipping = attrs.evolve(OPTIONS, skip_absent=True)
+    assert not decode_layers(models, nothing.latents, None, skipping).any()
 
 
 def test_latents_with_the_transparency_offset_are_nothing_too(models: LayerDiff) -> None:
