@@ -237,10 +237,10 @@ def _need(
     title: str,
     unet: UNetFrameConditionModel,
     quantization: Mapping[str, Any] | None,
-    denoise: Callable[[], None],
+    denoise: Callable[[], object],
     vae: AutoencoderKL,
-    encode: Callable[[], None],
-    decode: Callable[[], None],
+    encode: Callable[[], object],
+    decode: Callable[[], object],
     *,
     others: int,
     text: int,
@@ -267,14 +267,14 @@ def _need(
     )
 
 
-def activation_bytes(compute: Callable[[], None]) -> int:
+def activation_bytes(compute: Callable[[], object]) -> int:
     """The most bytes that live at once of what `compute` makes on the meta device."""
     with torch.no_grad(), FusedAttention(), LiveBytes() as live:
         compute()
     return live.peak
 
 
-def trace(unet: UNetFrameConditionModel, denoise: Callable[[], None]) -> tuple[Pass, ...]:
+def trace(unet: UNetFrameConditionModel, denoise: Callable[[], object]) -> tuple[Pass, ...]:
     """The stretches of a UNet's pass on the meta device, in their order."""
     blocks = {id(block) for block in offloaded_blocks(unet)}
     owner: dict[str, str | None] = {}
@@ -355,19 +355,24 @@ def _unet(
     config = read_config(folder)
     quantization = config.pop("quantization_config", None)
     unet = empty_model(UNetFrameConditionModel, config, folder).eval()
-    return nn.Module.to(unet, dtype), quantization
+    nn.Module.to(unet, dtype)
+    return unet, quantization
 
 
 def _vae(base: Path, dtype: torch.dtype) -> AutoencoderKL:
     folder = open_base(base).require("vae")
-    return nn.Module.to(empty_model(AutoencoderKL, read_config(folder), folder).eval(), dtype)
+    vae = empty_model(AutoencoderKL, read_config(folder), folder).eval()
+    nn.Module.to(vae, dtype)
+    return vae
 
 
 def _transparent_vae(folder: Path, dtype: torch.dtype) -> TransparentVAE:
     """LayerDiffuse's own two files have no config: their network is the default one."""
     saved = folder / "trans_vae" if (folder / "trans_vae").is_dir() else folder
     config = read_config(saved) if (saved / "config.json").is_file() else {}
-    return nn.Module.to(empty_model(TransparentVAE, config, saved).eval(), dtype)
+    trans_vae = empty_model(TransparentVAE, config, saved).eval()
+    nn.Module.to(trans_vae, dtype)
+    return trans_vae
 
 
 def _empty(dtype: torch.dtype, *shape: int) -> Tensor:

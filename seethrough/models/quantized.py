@@ -109,13 +109,13 @@ def pack_linears(model: nn.Module, device: torch.device) -> None:
         room = Linear4bit(
             layer.in_features, layer.out_features, layer.bias is not None, device="meta"
         )
-        weight = Params4bit(
-            layer.weight.data,
-            quant_type="nf4",
-            blocksize=BLOCK,
-            compress_statistics=False,
-            module=room,
-        )
+        packing: dict[str, Any] = {
+            "quant_type": "nf4",
+            "blocksize": BLOCK,
+            "compress_statistics": False,
+            "module": room,
+        }
+        weight: Any = Params4bit(layer.weight.data, **packing)
         room.weight = weight.to(device).to("cpu")
         room.bias = layer.bias
         model.set_submodule(name, room.train(layer.training))

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diffusers.hooks import HookRegistry
+from diffusers.hooks.hooks import HookRegistry
 from torch import Tensor
 
 from seethrough.decompose.__main__ import main
@@ -47,14 +48,12 @@ def test_blocks_are_those_that_diffusers_moves() -> None:
     unet = wide_unet()
     blocks = list(offloaded_blocks(unet))
     MemoryMode(offload="blocks").place(unet, small_models().vae, "cpu", torch.float32)
-    moved = [
-        group
+    registries = [
+        HookRegistry.check_if_exists_or_initialize(module)
         for module in unet.modules()
         if hasattr(module, "_diffusers_hook")
-        and (
-            group := HookRegistry.check_if_exists_or_initialize(module).get_hook("group_offloading")
-        )
     ]
+    moved: list[Any] = [registry.get_hook("group_offloading") for registry in registries]
     leaders = [hook.group.onload_leader for hook in moved]
     assert {id(leader) for leader in leaders if leader is not unet} == {id(b) for b in blocks}
     inside = [part for block in blocks for part in block.modules()]
@@ -71,7 +70,7 @@ def test_4_bits_are_near() -> None:
 
 
 def test_tiles_see_themselves_alone_and_small_pictures_stay_whole() -> None:
-    vae = small_models().vae
+    vae: Any = small_models().vae
     picture = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         latents = vae.encode(picture).latent_dist.mode()

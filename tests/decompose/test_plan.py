@@ -28,7 +28,9 @@ SIDE = 32
 
 
 def on_meta() -> UNetFrameConditionModel:
-    return nn.Module.to(wide_unet(), "meta")
+    unet = wide_unet()
+    nn.Module.to(unet, "meta")
+    return unet
 
 
 def test_weights_are_those_of_the_networks_in_memory() -> None:
