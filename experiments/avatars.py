@@ -64,6 +64,14 @@ class Avatars(AvatarsChain):
         schedule=change(Schedule, max_steps=1200, checkpoint_every=300),
     )
 
+    decoders: TransparentVaeTrain = change(
+        TransparentVaeTrain,
+        data=change(TransparentVaeData, target_size=SIDE, global_batch=16),
+        optim=change(AdamW, lr=1e-3, betas=(0.9, 0.99), precision="bf16"),
+        schedule=change(Schedule, max_steps=500, warmup_steps=25, floor=0.02),
+        hardware=change(Hardware, micro_batch=8),
+    )
+
     base: SmallBase = change(SmallBase, channels=(64, 96, 96), text_length=8)
     train_2d: LayerDiff2DTrain = change(
         LayerDiff2DTrain,

@@ -37,11 +37,20 @@ from seethrough.recipes.stand_ins import (
     TEST_LIST,
     TRAIN_LIST,
     TRANSPARENT_VAE,
+    VAE,
     DrawnSamples,
 )
 from seethrough.recipes.training import Device, Hardware, Schedule, Tracking
+from seethrough.recipes.transparent_vae import (
+    TransparentVaeData,
+    TransparentVaeLoss,
+    TransparentVaeModel,
+    TransparentVaeTrain,
+)
 
 DEPTH_BASE: Source = Output("depth_base", "base")
+DECODED_VAE: Source = Output("decoders", "vae")
+DECODED_TRANSPARENT_VAE: Source = Output("decoders", "transparent_vae")
 
 SCHEDULE: Schedule = change(
     Schedule, checkpoint_every=500, keep_checkpoints=1, pictures_every=None, log_every=50
@@ -67,12 +76,35 @@ class AvatarsChain(DrawnSamples):
     Pictures show the whole character as it was drawn, so that each is encoded once.
     """
 
-    base: SmallBase = SmallBase()
+    decoders: TransparentVaeTrain = change(
+        TransparentVaeTrain,
+        model=change(
+            TransparentVaeModel, vae=VAE, transparent_vae=TRANSPARENT_VAE, learn="decoders"
+        ),
+        data=change(
+            TransparentVaeData,
+            sources=((TRAIN_LIST, 1),),
+            page_probability=0.1,
+            silhouette_probability=0.25,
+            empty_probability=0.1,
+            crop_to="character",
+            random_pad=0.0,
+        ),
+        loss=change(TransparentVaeLoss, kl=0.0, identity=0.0),
+        schedule=SCHEDULE,
+        hardware=HARDWARE,
+        tracking=TRACKING,
+    )
+    """Trains the decoders further, on what else they will be given: depth, and nothing."""
+
+    base: SmallBase = change(SmallBase, vae=DECODED_VAE)
     """Makes the base of the model of layers."""
 
     train_2d: LayerDiff2DTrain = change(
         LayerDiff2DTrain,
-        model=change(LayerDiff2DModel, base=BASE, unet_delta=None, transparent_vae=TRANSPARENT_VAE),
+        model=change(
+            LayerDiff2DModel, base=BASE, unet_delta=None, transparent_vae=DECODED_TRANSPARENT_VAE
+        ),
         data=change(
             LayerDiff2DData,
             sources=((TRAIN_LIST, 1),),
@@ -93,7 +125,7 @@ class AvatarsChain(DrawnSamples):
 
     train_3d: LayerDiff3DTrain = change(
         LayerDiff3DTrain,
-        model=change(LayerDiff3DModel, base=BASE, transparent_vae=TRANSPARENT_VAE),
+        model=change(LayerDiff3DModel, base=BASE, transparent_vae=DECODED_TRANSPARENT_VAE),
         data=change(
             LayerDiff3DData,
             sources=((TRAIN_LIST, 1),),
@@ -112,7 +144,7 @@ class AvatarsChain(DrawnSamples):
     decompose: Decompose = change(
         Decompose,
         base=BASE,
-        transparent_vae=TRANSPARENT_VAE,
+        transparent_vae=DECODED_TRANSPARENT_VAE,
         pages=TEST_LIST,
         known=TRAIN_LIST,
         crop_to="character",
@@ -122,7 +154,7 @@ class AvatarsChain(DrawnSamples):
     )
     """Takes pages of characters apart that were not trained on, and measures their layers."""
 
-    depth_base: SmallMarigold = SmallMarigold()
+    depth_base: SmallMarigold = change(SmallMarigold, vae=DECODED_VAE)
     """Makes the base of the model of depth."""
 
     depth_2d: Marigold2DTrain = change(

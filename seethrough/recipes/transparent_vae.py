@@ -1,7 +1,7 @@
 """Training of the autoencoder that carries transparency."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from seethrough.recipe import (
     Fraction,
@@ -9,6 +9,7 @@ from seethrough.recipe import (
     PositiveFloat,
     PositiveInt,
     Section,
+    Source,
     change,
     recipe,
 )
@@ -18,7 +19,18 @@ from seethrough.recipes.training import Schedule, TrainStage
 
 @recipe
 class TransparentVaeModel(Section):
-    """Widths of the autoencoder, the offset encoder and the pixel decoder."""
+    """The autoencoder, the offset encoder and the pixel decoder."""
+
+    vae: Source | None = None
+    """A trained autoencoder to go on from, with transparent_vae; none makes both new. What is given
+    has widths of its own, and keeps its scaling factor."""
+
+    transparent_vae: Source | None = None
+    """The trained TransparentVAE that belongs to it."""
+
+    learn: Literal["all", "decoders"] = "all"
+    """What to train: all networks, or only the decoders of those given, so that latents stay as
+    they are."""
 
     vae_channels: tuple[PositiveInt, ...] = (128, 256, 512, 512)
     """Channels of the autoencoder's levels (AutoencoderKL; each but the last halves the side)."""
@@ -48,6 +60,12 @@ class TransparentVaeModel(Section):
     decoder_layers: PositiveInt = 2
     """Residual blocks a level of the pixel decoder."""
 
+    def check(self) -> Iterator[tuple[str, str]]:
+        if (self.vae is None) != (self.transparent_vae is None):
+            yield "transparent_vae", "give it and vae, which belong together, or neither"
+        if self.learn == "decoders" and self.vae is None:
+            yield "learn", "'decoders' goes on from networks that are trained: give vae"
+
 
 @recipe
 class TransparentVaeData(LayerData):
@@ -59,6 +77,10 @@ class TransparentVaeData(LayerData):
     silhouette_probability: Fraction = 0.0
     """Probability that a layer is shown as its silhouette: in one gray on white, as depths of drawn
     layers look. For an autoencoder that is to carry depth too."""
+
+    empty_probability: Fraction = 0.0
+    """Probability that a layer is shown as an empty picture, as absent layers are: a decoder that
+    never saw one shows specks in it."""
 
 
 @recipe
@@ -95,7 +117,7 @@ class TransparentVaeLoss(Section):
 
 @recipe
 class TransparentVaeTrain(TrainStage):
-    """Trains AutoencoderKL and TransparentVAE together from new weights.
+    """Trains AutoencoderKL and TransparentVAE together, from new weights or given ones.
 
     Both halves see `(2 * rgb - 1) * alpha`; the pixel decoder gets the decoded picture and the
     latents, and gives alpha and colour.
@@ -119,3 +141,5 @@ class TransparentVaeTrain(TrainStage):
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
         yield from check_validation(self.schedule, self.data)
+        if self.model.learn == "decoders" and self.loss.identity:
+            yield "loss.identity", "trains the offset encoder, which learn='decoders' leaves: set 0"

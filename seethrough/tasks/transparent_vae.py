@@ -14,10 +14,10 @@ from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
+from seethrough.models.checkpoints import load_model
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
 from seethrough.tasks.datasets import held_out, layer_dataset, readable
-from seethrough.tasks.diffusion import with_probability
-from seethrough.tasks.latents import network_input
+from seethrough.tasks.latents import load_transparent_vae, network_input
 from seethrough.tasks.noise import normal
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext, Task
 
@@ -27,6 +27,10 @@ SCALE_PICTURES = 256
 KINDS = ("layer", "page")
 
 PICTURE_ROWS = 8
+
+OFFSET_ENCODER = ("transparent_vae.encoder.",)
+ENCODERS = ("vae.encoder.", "vae.quant_conv.", *OFFSET_ENCODER)
+"""How the names of parameters begin that latents depend on."""
 
 
 class Autoencoders(nn.Module):
@@ -67,9 +71,16 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
 
     def build(self) -> nn.Module:
         model = self.stage.model
-        seed = self.stage.seed
+        if model.vae is None or model.transparent_vae is None:
+            return self._new()
+        vae = load_model(AutoencoderKL, self.context.path(model.vae), torch.float32)
+        transparent_vae = load_transparent_vae(self.context.path(model.transparent_vae))
+        return Autoencoders(vae, transparent_vae).requires_grad_(True).train()
+
+    def _new(self) -> Autoencoders:
+        model = self.stage.model
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(self.stage.seed)
             levels = len(model.vae_channels)
             shape: dict[str, Any] = {
                 "down_block_types": ("DownEncoderBlock2D",) * levels,
@@ -92,12 +103,12 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         return Autoencoders(vae, transparent_vae)
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[ParameterGroup]:
-        """All parameters, but the offset encoder's only if a term reaches it."""
-        learns_offset = self.stage.loss.identity > 0
+        """What `model.learn` says, but the offset encoder's only if a term reaches it."""
+        frozen = () if self.stage.loss.identity > 0 else OFFSET_ENCODER
+        if self.stage.model.learn == "decoders":
+            frozen = ENCODERS
         chosen = [
-            parameter
-            for name, parameter in model.named_parameters()
-            if learns_offset or not name.startswith("transparent_vae.encoder.")
+            parameter for name, parameter in model.named_parameters() if not name.startswith(frozen)
         ]
         return [ParameterGroup("all", chosen, lr)]
 
@@ -111,16 +122,24 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         return len(batch["draw"])
 
     def collate(self, items: list[Batch]) -> Batch:
-        """One ARGB picture a sample: the page, the layer or its silhouette, as the draw says."""
+        """One ARGB picture a sample, as the draw says."""
         draws: list[Draw] = [item["draw"] for item in items]
-        data = self.stage.data
-        pages = with_probability(draws, "page", data.page_probability)
-        silhouettes = with_probability(draws, "silhouette", data.silhouette_probability)
-        pictures = [
-            item["page"] if page else silhouette(item["layer"], draw) if flat else item["layer"]
-            for item, draw, page, flat in zip(items, draws, pages, silhouettes, strict=True)
-        ]
-        return {"draw": draws, "argb": torch.stack(pictures)}
+        return {"draw": draws, "argb": torch.stack([self._picture(item) for item in items])}
+
+    def _picture(self, item: Batch) -> Tensor:
+        """The page, or the layer: as it is, its silhouette, or nothing in its place."""
+        draw, data = item["draw"], self.stage.data
+
+        def chosen(stream: str, probability: float) -> bool:
+            return draw.numpy(stream).random() < probability
+
+        if chosen("page", data.page_probability):
+            return item["page"]
+        if chosen("empty", data.empty_probability):
+            return torch.zeros_like(item["layer"])
+        if chosen("silhouette", data.silhouette_probability):
+            return silhouette(item["layer"], draw)
+        return item["layer"]
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         argb = network_input(batch["argb"])
@@ -205,8 +224,15 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
             yield readable(dataset, draw, self.stage.data, self.context)
 
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
-        """Both networks; the scaling factor gives latents the standard deviation asked for."""
+        """Both networks; a new one's scaling factor gives latents the deviation asked for."""
         assert isinstance(model, Autoencoders)
+        if self.stage.model.vae is None:
+            self._scale(model)
+        model.vae.save_pretrained(directory / "vae")
+        model.transparent_vae.save_pretrained(directory / "transparent_vae")
+        return {"vae": directory / "vae", "transparent_vae": directory / "transparent_vae"}
+
+    def _scale(self, model: Autoencoders) -> None:
         items = self._items(self.layers, SCALE_PICTURES, "scale")
         pictures = (item[kind] for item in items for kind in KINDS)
         with torch.no_grad():
@@ -216,9 +242,6 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
             ]
         deviation = float(torch.cat(means).std())
         model.vae.register_to_config(scaling_factor=self.stage.model.scaled_std / deviation)
-        model.vae.save_pretrained(directory / "vae")
-        model.transparent_vae.save_pretrained(directory / "transparent_vae")
-        return {"vae": directory / "vae", "transparent_vae": directory / "transparent_vae"}
 
 
 def silhouette(layer: Tensor, draw: Draw) -> Tensor:
