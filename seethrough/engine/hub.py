@@ -120,9 +120,10 @@ def _explain_without_answer(right: Right, error: Exception) -> str:
     from httpx2 import HTTPError
     from huggingface_hub import constants
 
-    root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    root = causes[-1]
     reason = f"{type(root).__name__}: {(str(root).splitlines() or [''])[0]}"
     if constants.HF_HUB_OFFLINE:
         return (
@@ -138,4 +139,5 @@ def _explain_without_answer(right: Right, error: Exception) -> str:
         return f"can't be kept ({reason}): set environment.hf_home to a folder of yours"
     verb, preposition = _VERBS[right]
     said = f"can't be {verb} {preposition} {constants.ENDPOINT} ({reason})"
-    return f"{said}: connect to it" if isinstance(root, OSError | HTTPError) else said
+    unreached = any(isinstance(cause, OSError | HTTPError) for cause in causes)
+    return f"{said}: connect to it" if unreached else said
