@@ -146,22 +146,19 @@ class Comparison:
     """Scores over the pages that are added, of all pairs, the varying ones, and each of these."""
 
     def __init__(self, varying: frozenset[Pair]) -> None:
-        def scores() -> dict[str, DepthOrder]:
-            # One process measures: under an outer launcher the others wouldn't come to a gathering.
-            return {
-                name: DepthOrder(varying, sync_on_compute=False) for name in (MODEL, TAGS, CEILING)
-            }
-
         self.pages = 0
-        self._overall = scores()
-        self._pairs = {pair: scores() for pair in sorted(varying)}
+        self._varying = varying
+        self._overall = _new_metrics(varying)
+        self._pairs: dict[Pair, dict[str, DepthOrder]] = {}
 
     def add(self, orders: Mapping[Pair, bool], systems: Mapping[str, Mapping[str, float]]) -> None:
         """Add a page's true orders, and the depths of its layers by each system."""
         self.pages += 1
+        for pair in orders.keys() & self._varying:
+            self._pairs.setdefault(pair, _new_metrics(self._varying))
         for name, depths in systems.items():
             self._overall[name].update(orders, depths)
-            for pair in orders.keys() & self._pairs.keys():
+            for pair in orders.keys() & self._varying:
                 self._pairs[pair][name].update({pair: orders[pair]}, depths)
 
     def overall(self) -> dict[str, OrderScores]:
@@ -169,10 +166,10 @@ class Comparison:
         return {name: metric.compute() for name, metric in self._overall.items()}
 
     def pairs(self) -> dict[Pair, tuple[int, dict[str, float | None]]]:
-        """Of each varying pair, how often it was met, and each system's share."""
+        """Of each varying pair that was met, how often, and each system's share."""
         found = {
             pair: {name: metric.compute() for name, metric in metrics.items()}
-            for pair, metrics in self._pairs.items()
+            for pair, metrics in sorted(self._pairs.items())
         }
         return {
             pair: (scores[MODEL].varying, {n: s.varying_pairs for n, s in scores.items()})
@@ -218,6 +215,11 @@ class Comparison:
         lines = [head + "".join(f"  {name:>9}" for name in overall)]
         lines += [f"{title:<{label}}  {n:>5}{_cells(shares)}" for title, n, shares in rows]
         return "\n".join(lines) + "\n"
+
+
+def _new_metrics(varying: frozenset[Pair]) -> dict[str, DepthOrder]:
+    # One process measures: under an outer launcher the others wouldn't come to a gathering.
+    return {name: DepthOrder(varying, sync_on_compute=False) for name in (MODEL, TAGS, CEILING)}
 
 
 def _cells(shares: Sequence[float | None]) -> str:
