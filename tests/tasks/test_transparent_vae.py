@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from seethrough.data.draws import Draw
 from seethrough.inference.grid import CELL
 from seethrough.models.checkpoints import load_model
-from seethrough.recipe import evolve
-from seethrough.recipes.transparent_vae import TransparentVaeLoss, TransparentVaeTrain
+from seethrough.recipe import Local, evolve
+from seethrough.recipes.transparent_vae import (
+    TransparentVaeLoss,
+    TransparentVaeModel,
+    TransparentVaeTrain,
+)
 from seethrough.tasks.latents import load_transparent_vae, network_input
 from seethrough.tasks.task import Batch
 from seethrough.tasks.transparent_vae import Autoencoders, TransparentVaeTask
@@ -253,6 +257,59 @@ def test_a_silhouette_is_one_gray_on_white(small: Small, tmp_path: Path) -> None
         (gray,) = picture[1:, layer].unique().tolist()
         grays.add(gray)
     assert len(grays) > 4
+
+
+def test_an_empty_picture_is_shown_in_place_of_a_layer(small: Small, tmp_path: Path) -> None:
+    task = make(small, tmp_path, page_probability=0.0, empty_probability=0.5)
+    dataset: Any = task.dataset()
+    items = [dataset[draw(i, sample=i % 2)] for i in range(40)]
+    empty = [not picture.any() for picture in task.collate(items)["argb"]]
+    assert 0.25 < sum(empty) / len(empty) < 0.75
+
+
+def test_decoders_go_on_from_trained_networks_whose_latents_stay(
+    small: Small, tmp_path: Path
+) -> None:
+    task = make(small, tmp_path, evolve(ALL, identity=0.0))
+    task.stage = evolve(
+        task.stage,
+        model=TransparentVaeModel(
+            vae=Local(str(small.base / "vae")),
+            transparent_vae=small.source("transparent_vae"),
+            learn="decoders",
+        ),
+    )
+    task.context = context(task.stage, tmp_path)
+    model: Any = task.build()
+    (group,) = task.parameter_groups(model, 1e-3)
+    trained = {id(parameter) for parameter in group.parameters}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in trained}
+    assert {".".join(name.split(".")[:2]) for name in names} == {
+        "vae.decoder", "vae.post_quant_conv", "transparent_vae.decoder",
+    }  # fmt: skip
+    argb = network_input(pictures())
+    before = model.transparent_vae.encode(model.vae, argb)
+    data = batch(task, draw(0), draw(1))
+    optimizer = torch.optim.AdamW(group.parameters, 1e-2)
+    task.loss(model, data).total.backward()
+    optimizer.step()
+    assert torch.equal(model.transparent_vae.encode(model.vae, argb), before)
+    task.export(model, tmp_path)
+    saved = load_model(AutoencoderKL, tmp_path / "vae", torch.float32)
+    given = load_model(AutoencoderKL, small.base / "vae", torch.float32)
+    assert saved.config["scaling_factor"] == given.config["scaling_factor"]
+    assert not torch.equal(saved.decoder.conv_out.weight, given.decoder.conv_out.weight)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"vae": Local("vae")}, "transparent_vae"),
+        ({"learn": "decoders"}, "learn"),
+    ],
+)
+def test_networks_to_go_on_from_are_given_together(values: dict[str, Any], field: str) -> None:
+    assert [name for name, _ in TransparentVaeModel(**values).check()] == [field]
 
 
 @pytest.mark.parametrize("scaled_std", [1.0, 0.6])
