@@ -13,13 +13,13 @@ PARTS: Mapping[Family, tuple[str, ...]] = {
 }  # fmt: skip
 """Folders that are read."""
 
-_TEXT_OF_LAYERS = "text_encoder_2"
+_ONLY_OF_LAYERS = set(PARTS["layers"]) - set(PARTS["depth"])
 
 
 def family_of(names: Collection[str]) -> Family | None:
     """The family of a repository by the names at its top, None for another kind of repository."""
     if all(part in names for part in PARTS["layers"]):
         return "layers"
-    if all(part in names for part in PARTS["depth"]) and _TEXT_OF_LAYERS not in names:
+    if all(part in names for part in PARTS["depth"]) and _ONLY_OF_LAYERS.isdisjoint(names):
         return "depth"
     return None

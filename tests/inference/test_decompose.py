@@ -21,6 +21,7 @@ from seethrough.inference.decompose import (
     decompose_group,
     decompose_page,
     decompose_pages,
+    page_work,
 )
 from seethrough.inference.head_crop import Square, head_box, head_rect, paste, paste_box
 from seethrough.models import UNetFrameConditionModel
@@ -76,6 +77,16 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(models: Laye
         assert np.array_equal(layer, again.layers[tag])
     assert any(not np.array_equal(first.layers[tag], other.layers[tag]) for tag in first.layers)
     assert first.head_box == again.head_box
+
+
+@pytest.mark.parametrize("skip_absent", [False, True])
+def test_all_work_on_a_page_is_told(models: LayerDiff, skip_absent: bool):
+    told: list[tuple[str, float]] = []
+    options = attrs.evolve(OPTIONS, skip_absent=skip_absent, steps=3)
+    page = make_page(40, 56)
+    decompose_page(models, page, 7, options, lambda work, amount: told.append((work, amount)))
+    assert sum(amount for _, amount in told) == pytest.approx(page_work(models, options))
+    assert [work for work, amount in told if amount == 1].count("denoising") == 2 * 3
 
 
 def test_the_global_generators_play_no_part(models: LayerDiff):

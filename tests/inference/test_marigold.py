@@ -25,6 +25,7 @@ from seethrough.inference.composite import Image8
 from seethrough.inference.marigold import (
     DepthOptions,
     Marigold,
+    depth_work,
     frame_depths,
     load_marigold,
     load_scheduler,
@@ -227,7 +228,11 @@ class TestMergeFrames:
 
 class TestFrameDepths:
     def test_present_frames_get_a_depth(self, models: Marigold) -> None:
-        depths = frame_depths(models, picture(0), LAYERS, options=SMALL)
+        told: list[float] = []
+        depths = frame_depths(
+            models, picture(0), LAYERS, options=SMALL, tell=lambda work, amount: told.append(amount)
+        )
+        assert sum(told) == depth_work(SMALL)
         assert list(depths) == ["hair", "face", "topwear"]
         for depth in depths.values():
             assert depth.shape == (40, 40)
