@@ -127,13 +127,13 @@ class Avatars(AvatarsChain):
             timestep_bias_range=NOISIEST,
             timestep_bias_multiplier=MULTIPLIER,
         ),
-        optim=change(AdamW, lr=2e-3, ema_decay=0.99, precision="fp32"),
+        optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="fp32"),
         schedule=change(Schedule, max_steps=600, warmup_steps=60, lr_schedule="cosine"),
         hardware=change(Hardware, micro_batch=16),
     )
     depth_3d: Marigold3DTrain = change(
         Marigold3DTrain,
-        data=change(Marigold3DData, target_size=SIDE, global_batch=4),
+        data=change(Marigold3DData, target_size=SIDE, global_batch=8),
         objective=change(
             MarigoldObjective3D,
             noise_strength=0.0,
@@ -142,10 +142,12 @@ class Avatars(AvatarsChain):
             timestep_bias_multiplier=MULTIPLIER,
             absent_weight=0.0,
         ),
-        optim=change(AdamW, lr=1e-3, ema_decay=0.99, precision="fp32"),
-        schedule=change(Schedule, max_steps=1000, warmup_steps=100, lr_schedule="cosine"),
+        optim=change(AdamW, lr=1e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="fp32"),
+        schedule=change(
+            Schedule, max_steps=1200, warmup_steps=100, lr_schedule="cosine", floor=0.02
+        ),
         sampler=change(DepthSampler, steps=1),
-        hardware=change(Hardware, micro_batch=2),
+        hardware=change(Hardware, micro_batch=4),
     )
     depth_order: OrderLayers = change(
         OrderLayers, resolution=SIDE, sampler=change(DepthSampler, steps=1), precision="fp32"
