@@ -1,5 +1,6 @@
 """Downloads from a hub on this machine: whole or not at all, and going on where one stopped."""
 
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -101,10 +102,23 @@ def test_other_bytes_than_the_hub_tells_are_refused(
     assert contents(tmp_path / "model") == expected(hub, files)
 
 
+def test_two_downloads_into_a_folder_don_t_mix(files: Files, reader: User, tmp_path: Path) -> None:
+    partial = tmp_path / ".download-model"
+    partial.mkdir()
+    handle = os.open(partial, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    (said,) = reader.run(["download", "org/depth", str(tmp_path / "model")])
+    os.close(handle)
+    assert f"{partial}: another process fills it" in said and said.endswith("exit 2")
+    assert not list(partial.iterdir())
+
+
 def test_what_can_t_be_downloaded_is_named(
     hub: Hub, files: Files, reader: User, tmp_path: Path
 ) -> None:
     hub.models["org/unsafe"] = Model(commits={COMMIT: {**files, "../../x.json": small("{}")}})
+    huge = {**files, BIG: File(10**15, sha256="0" * 64)}
+    hub.models["org/huge"] = Model(commits={COMMIT: huge})
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "mine.txt").write_text("kept")
@@ -114,6 +128,7 @@ def test_what_can_t_be_downloaded_is_named(
         "revision": "org/depth --revision=v9",
         "another kind": "org/open",
         "unsafe": "org/unsafe",
+        "huge": "org/huge",
     }
     others = [["download", "org/depth", str(taken)]]
     others += [["download", "org/depth", str(taken / "mine.txt" / "new")]]
@@ -133,6 +148,7 @@ def test_what_can_t_be_downloaded_is_named(
     assert "hub model org/depth@v9 has no revision v9 (HTTP 404)" in said["revision"]
     assert "hub model org/open is no model of layers or depth" in said["another kind"]
     assert "../../x.json would lie outside of the folder" in said["unsafe"]
+    assert f"{tmp_path}: org/huge needs 1000000.0 GB more there" in said["huge"]
     assert f"{taken}: there is something else already" in said["taken"]
     assert "mine.txt/new: can't be written (Not a directory)" in said["no folder"]
     assert contents(taken) == {"mine.txt": b"kept"} and not (tmp_path / "new").exists()

@@ -88,7 +88,8 @@ def test_what_can_t_be_uploaded_is_named(
 ) -> None:
     depth = tmp_path / "depth"
     shutil.copytree(model, depth)
-    shutil.rmtree(depth / "text_encoder_2")
+    for part in ("trans_vae", "text_encoder_2", "tokenizer_2"):
+        shutil.rmtree(depth / part)
     (depth / "scheduler").mkdir()
     (done,) = writer.run(["upload", str(model), "org/layers"])
     assert done.endswith("exit 0")
@@ -96,6 +97,7 @@ def test_what_can_t_be_uploaded_is_named(
     lines = {
         "org/open": f"upload {model} org/open",
         "another family": f"upload {depth} org/layers",
+        "new branch": f"upload {depth} org/layers --revision=depth",
         "public": f"upload {model} org/layers --private",
         "dataset": f"upload {model} org/pictures",
         "commit": f"upload {model} org/new --revision={'0' * 40}",
@@ -107,6 +109,8 @@ def test_what_can_t_be_uploaded_is_named(
     assert "hub model org/open holds number.txt, which is no model of layers" in said["org/open"]
     assert "hub model org/layers holds" in said["another family"]
     assert "which is no model of depth" in said["another family"]
+    # A new branch begins with what the main one holds.
+    assert "which is no model of depth" in said["new branch"]
     assert "--private: hub model org/layers is public already" in said["public"]
     assert "org/pictures is a dataset of the hub" in said["dataset"]
     assert "is a commit: give a branch's name" in said["commit"]
