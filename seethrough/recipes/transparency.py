@@ -93,7 +93,7 @@ class TransparencyData(Data):
     random_flip: Fraction = 0.5
     """Probability that photo and mask are mirrored left to right."""
 
-    random_color: Fraction = 0.5
+    random_colour: Fraction = 0.5
     """Probability that brightness, contrast and saturation change by up to a fifth, and hue by up
     to a tenth of the circle."""
 
@@ -164,6 +164,14 @@ class TransparencyObjective(Section):
             yield "method", "diffusion predicts no mask to decode: set bce, dice and boundary to 0"
         if self.latent_mse == 0 and not self.decodes:
             yield "latent_mse", "nothing is left to learn from: give a term a weight"
+
+
+@recipe
+class MaskSampler(Section):
+    """How validation and pictures predict masks."""
+
+    steps: PositiveInt = 100
+    """Diffusion: steps from noise to the mask, by Euler's method; one step needs none."""
 
 
 @recipe
@@ -253,6 +261,9 @@ class TransparencyTrain(TrainStage):
     """43 epochs of 5000 photos; the published checkpoint is that of step 5966, an epoch after a
     peak of the learning rate."""
 
+    sampler: Execution[MaskSampler] = MaskSampler()
+    """How validation and pictures predict masks."""
+
     deepspeed: Execution[AnyDeepSpeed] = change(OffloadedZero3)
     """Distribution of the state."""
 
@@ -263,6 +274,8 @@ class TransparencyTrain(TrainStage):
         yield from super().check()
         if (self.schedule.validate_every is None) != (self.data.validation is None):
             yield "schedule.validate_every", "goes together with data.validation: give both or none"
+        if self.objective.decodes and self.data.classes == "apart":
+            yield "data.classes", "decoded pixels have one class: merge them, or weigh no pixels"
 
     @property
     def network(self) -> Source:
@@ -332,4 +345,4 @@ class TransparencyChain(Experiment):
 class TransparencyLoraChain(TransparencyChain):
     """The same, with low-rank updates."""
 
-    train: TransparencyLoraTrain = TransparencyLoraTrain()
+    train: TransparencyLoraTrain = change(TransparencyLoraTrain)
