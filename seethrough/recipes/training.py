@@ -128,10 +128,10 @@ class Schedule(Section):
     pieces: tuple[tuple[int, float], ...] = ()
     """Piecewise: (first step, share of the peak) in rising order; 1 before the first."""
 
-    forced_lr: tuple[tuple[NonNegativeInt, PositiveFloat], ...] = ()
-    """(First step, peak learning rate) in rising order: from that step on the peak is this in place
-    of optim.lr, and the schedule goes on where it was. To force a rate onto a run that stopped,
-    set it and run with --accept=STAGE."""
+    peaks: tuple[tuple[NonNegativeInt, PositiveFloat], ...] = ()
+    """(First step, share of optim.lr) in rising order: what the peak is from that step on, while
+    the schedule goes on as it was; 1 before the first. To force another rate onto a run that
+    stopped, name the step and run on with --accept=STAGE."""
 
     anneal_steps: NonNegativeInt = 0
     """Last steps, over which the learning rate falls linearly to 0 from where its schedule has
@@ -157,7 +157,7 @@ class Schedule(Section):
             yield "warmup_steps", f"warm-up must end before max_steps={self.max_steps}"
         if self.anneal_steps > self.max_steps - self.warmup_steps:
             yield "anneal_steps", "must begin after warm-up"
-        for name, pairs in (("pieces", self.pieces), ("forced_lr", self.forced_lr)):
+        for name, pairs in (("pieces", self.pieces), ("peaks", self.peaks)):
             steps = [step for step, _ in pairs]
             if steps != sorted(set(steps)):
                 yield name, "steps must rise"
@@ -304,6 +304,11 @@ class TrainStage(Stage):
     @property
     def parameters(self) -> int | None:
         """Parameters of the network where they are known beforehand."""
+        return None
+
+    @property
+    def trained_parameters(self) -> int | None:
+        """How many of them are trained where that is known beforehand; none where all are."""
         return None
 
     @property

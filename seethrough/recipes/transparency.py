@@ -38,6 +38,16 @@ SD35_MEDIUM = Hub("stabilityai/stable-diffusion-3.5-medium")
 PARAMETERS = 2_243_171_520
 """Of its transformer."""
 
+WIDTH = 1536
+"""Of its tokens, which all layers of attention take and give."""
+
+ATTENTION_LAYERS = {
+    **dict.fromkeys(("to_q", "to_k", "to_v", "to_out.0"), 24 + 13),
+    **dict.fromkeys(("add_q_proj", "add_k_proj", "add_v_proj"), 24),
+    "to_add_out": 23,
+}
+"""How many of each it has: 24 blocks, 13 of which attend twice; the last gives no text."""
+
 
 @recipe
 class EmptyPrompt(Stage):
@@ -190,6 +200,11 @@ class Zero2(DeepSpeed):
 
 
 @recipe
+class PlainDataParallel(DeepSpeed):
+    """Nothing spread, nothing offloaded: for devices that hold all of the state."""
+
+
+@recipe
 class FourL4(Hardware):
     """Four L4 (24 GB) and about 100 GB of host memory, as published."""
 
@@ -209,7 +224,7 @@ class FourA40(FourL4):
 
 @recipe
 class OneGpu80(Hardware):
-    """One GPU of 80 GB, with no offload: all of the state takes less than half of it."""
+    """One GPU of 80 GB, as PlainDataParallel: all of the state takes less than half of it."""
 
     processes: PositiveInt = 1
     micro_batch: PositiveInt = 4
@@ -218,13 +233,13 @@ class OneGpu80(Hardware):
 
 @recipe
 class FourGpus80(OneGpu80):
-    """Four such, as plain data parallel."""
+    """Four such, likewise."""
 
     processes: PositiveInt = 4
 
 
-AnyDeepSpeed: TypeAlias = OffloadedZero3 | Zero2 | DeepSpeed
-AnyHardware: TypeAlias = FourL4 | FourA40 | OneGpu80 | FourGpus80 | Hardware
+AnyDeepSpeed: TypeAlias = OffloadedZero3 | Zero2 | PlainDataParallel
+AnyHardware: TypeAlias = FourL4 | FourA40 | OneGpu80 | FourGpus80
 
 
 @recipe
@@ -296,10 +311,7 @@ class Lora(Section):
     alpha: PositiveFloat = 64.0
     """An update is scaled by this over its rank."""
 
-    targets: tuple[str, ...] = (
-        "to_q", "to_k", "to_v", "to_out.0",
-        "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
-    )  # fmt: skip
+    targets: tuple[str, ...] = tuple(ATTENTION_LAYERS)
     """Ends of the names of the layers that are updated; by default all of attention."""
 
 
@@ -315,6 +327,13 @@ class TransparencyLoraTrain(TransparencyTrain):
 
     lora: Lora = Lora()
     """Which updates."""
+
+    @property
+    def trained_parameters(self) -> int | None:
+        if self.model.base != SD35_MEDIUM or not set(self.lora.targets) <= set(ATTENTION_LAYERS):
+            return None
+        layers = sum(ATTENTION_LAYERS[target] for target in set(self.lora.targets))
+        return layers * self.lora.rank * 2 * WIDTH
 
 
 @recipe
