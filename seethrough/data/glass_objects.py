@@ -86,7 +86,7 @@ def place_glass(scene: np.ndarray, glass: Glass) -> tuple[np.ndarray, np.ndarray
     reach = max(float(distance.max()) * glass.rim, 1.0)
     bulge = np.sqrt(np.clip(1 - (1 - np.minimum(distance / reach, 1)) ** 2, 0, 1))
     bulge = cv2.GaussianBlur(bulge, (0, 0), 0.01 * side)
-    slopes = np.clip(np.stack(np.gradient(bulge * reach)), -_STEEPEST, _STEEPEST)
+    slopes = np.clip(np.array(np.gradient(bulge * reach)), -_STEEPEST, _STEEPEST)
     slope_y, slope_x = slopes[0], slopes[1]
     seen = _refracted(scene, glass, bulge * reach, slope_x, slope_y)
     upright = 1 / np.sqrt(1 + slope_x**2 + slope_y**2)

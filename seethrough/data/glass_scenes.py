@@ -120,7 +120,9 @@ def _background(photo: np.ndarray, random: np.random.Generator, side: int) -> np
     if random.random() < 0.5:
         part = part[:, ::-1]
     part = cv2.resize(np.ascontiguousarray(part), (side, side), interpolation=cv2.INTER_AREA)
-    gains = random.uniform(0.75, 1.1) * random.uniform(0.9, 1.1, 3)
+    # On a grey photograph any tint would stand out, so it is toned.
+    grey = (part == part[..., :1]).all()
+    gains = random.uniform(0.75, 1.1) * random.uniform(0.55 if grey else 0.9, 1.1, 3)
     return np.clip(part * gains / 255, 0, 1).astype(np.float32)
 
 

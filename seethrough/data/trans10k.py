@@ -179,9 +179,9 @@ def read_mask(path: Path, version: Version) -> np.ndarray:
     if unknown.any():
         colours = [tuple(map(int, colour)) for colour in np.unique(rgb[unknown], axis=0)[:3]]
         raise InputError(
-            f"{path}: {int(unknown.sum())} pixels of colours that stand for nothing, such as "
-            f"{', '.join(map(str, colours))}: a mask is black, a pure primary colour (things) or "
-            "white (stuff), without soft edges"
+            f"{path}: colours that stand for nothing, such as {', '.join(map(str, colours))}, in "
+            f"{int(unknown.sum())} of {unknown.size} pixels: a mask is black, a pure primary "
+            "colour (things) or white (stuff), without soft edges"
         )
     return mask
 
