@@ -36,7 +36,7 @@ def lr_share(schedule: Schedule, step: int) -> float:
             share *= peak
             break
     left = schedule.max_steps - step
-    if left < schedule.anneal_steps:
+    if schedule.anneal_steps and left < schedule.anneal_steps:
         share *= max(left, 0) / schedule.anneal_steps
     return share
 

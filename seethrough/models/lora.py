@@ -58,8 +58,10 @@ def trained_updates(model: nn.Module) -> list[nn.Parameter]:
 
 
 def save_updates(model: nn.Module, folder: Path) -> None:
-    """Write the updates alone, as diffusers' `load_lora_adapter(folder, prefix=None)` reads them,
-    with their rank and scale in the file's header."""
+    """Write the updates alone, with their rank and scale in the file's header.
+
+    diffusers' `load_lora_adapter(folder, prefix=None, use_safetensors=True)` reads them.
+    """
     model.save_lora_adapter(folder, adapter_name=ADAPTER)  # pyright: ignore[reportCallIssue]
 
 
