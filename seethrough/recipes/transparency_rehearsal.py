@@ -10,10 +10,11 @@ from typing import TypeVar
 from seethrough.recipe import Execution, Experiment, Output, Source, change, evolve, recipe
 from seethrough.recipes.environment import Environment
 from seethrough.recipes.glass_scenes import GlassScenes
+from seethrough.recipes.glass_scores import GlassScores
 from seethrough.recipes.photo_vae import PhotoVaeModel, PhotoVaeTrain
 from seethrough.recipes.small_base import SmallSD3
 from seethrough.recipes.stand_ins import BASE, SIDE, shortened
-from seethrough.recipes.training import AdamW, Hardware, Schedule, Tracking
+from seethrough.recipes.training import AdamW, Device, Hardware, Schedule, Tracking
 from seethrough.recipes.transparency import (
     EmptyPrompt,
     TransparencyChain,
@@ -80,6 +81,11 @@ class TransparencyRehearsal(Experiment):
     train: TransparencyTrain = TransparencyTrain()
     """The chain's training."""
 
+    scores: GlassScores = change(
+        GlassScores, resolution=SIDE, hardware=change(Device, device="cpu", threads=2)
+    )
+    """Measures what it learnt on photographs that it has not seen."""
+
     environment: Execution[Environment] = Environment()
     """Data roots and environment variables."""
 
@@ -93,13 +99,20 @@ class TransparencyLoraRehearsal(TransparencyRehearsal):
 
 def rehearse(chain: TransparencyChain) -> TransparencyRehearsal:
     """The rule: sources from the stages in front, smaller photos, fewer steps, one machine."""
-    prompt = evolve(chain.prompt, base=BASE, dtype="float32")
+    twin: TransparencyRehearsal
     if isinstance(chain, TransparencyLoraChain):
-        return TransparencyLoraRehearsal(
-            prompt=prompt, train=_shrink(chain.train), environment=chain.environment
-        )
-    return TransparencyRehearsal(
-        prompt=prompt, train=_shrink(chain.train), environment=chain.environment
+        twin = TransparencyLoraRehearsal(train=_shrink(chain.train))
+    else:
+        twin = TransparencyRehearsal(train=_shrink(chain.train))
+    return evolve(
+        twin,
+        prompt=evolve(chain.prompt, base=BASE, dtype="float32"),
+        scores=evolve(
+            twin.scores,
+            timestep=chain.train.objective.timestep,
+            classes=2 if chain.train.data.classes == "merged" else 3,
+        ),
+        environment=chain.environment,
     )
 
 

@@ -25,7 +25,7 @@ def test_photographs_come_with_the_packages(name: str):
 
 
 def test_scenes_are_pairs_of_trans10k(tmp_path: Path):
-    for split, count in (("train", 3), ("validation", 4), ("test", 5)):
+    for split, count in zip(SPLITS, (3, 4, 5), strict=True):
         write_scenes(tmp_path, split, count, 32, seed=1)
     difficulties = {
         split: [pair.difficulty for pair in find_pairs(tmp_path, split)] for split in SPLITS
