@@ -98,6 +98,7 @@ def shortened(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT
             max_steps=steps,
             warmup_steps=min(longest, steps // 10),
             warmup_epochs=None,
+            anneal_steps=stage.schedule.anneal_steps * steps // stage.schedule.max_steps,
             checkpoint_every=max(steps // 3, 1),
             keep_checkpoints=1,
             pictures_every=None,
