@@ -83,7 +83,8 @@ def summarize(scores: Sequence[PhotoScores], classes: int) -> Summary:
 
 
 def _translab(states: Iterable[Mapping[str, Any]], classes: int) -> dict[str, float]:
-    total = TransLabScores(classes)
+    # The states are those of all processes already.
+    total = TransLabScores(classes, sync_on_compute=False)
     for state in states:
         total.merge_state(
             {name: torch.tensor(state[name]).to(own) for name, own in total.metric_state.items()}

@@ -28,8 +28,8 @@ FOLDERS = {
 
 MODELS = """\
   --model=file:FOLDER
-      a fine-tuned SD3 transformer in diffusers' layout, such as `python -m seethrough.hub export`
-      writes
+      a fine-tuned SD3 transformer in diffusers' layout, such as
+      `python -m seethrough.segment.export` writes
   --from=FOLDER
       a run of ours"""
 
