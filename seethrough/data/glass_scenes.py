@@ -13,6 +13,7 @@ import attrs
 import cv2
 import numpy as np
 
+from seethrough.data.class_colours import THREE
 from seethrough.data.glass_objects import draw_glass, place_glass
 from seethrough.data.trans10k import (
     DIFFICULTIES,
@@ -37,7 +38,7 @@ VISIBILITY: dict[Difficulty | None, tuple[float, float]] = {
 }
 """How visible objects are, least and most, by difficulty."""
 
-_COLOURS = np.array([(0, 0, 0), (255, 0, 0), (255, 255, 255)], np.uint8)
+_COLOURS = (255 * np.array(THREE)).astype(np.uint8)
 """RGB in a mask, by class."""
 
 
@@ -84,7 +85,8 @@ def write_scenes(root: Path, split: Split, count: int, size: int, seed: int) -> 
             scene = draw_scene(int.from_bytes(digest, "little"), split, difficulty, size)
             name = f"{index:05d}_{scene.photograph}"
             # Colour is not subsampled: at these sizes it would smear over whole objects.
-            jpeg = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111)
+            sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+            jpeg = (cv2.IMWRITE_JPEG_QUALITY, 95, *sampling)
             _write(folder / "images" / f"{name}.jpg", scene.photo, jpeg)
             _write(folder / MASK_FOLDERS["v1"] / f"{name}{MASK_SUFFIX}", _COLOURS[scene.mask])
 

@@ -96,8 +96,12 @@ class Noise:
     def __call__(self, photo: np.ndarray) -> np.ndarray:
         """Add noise: (H, W, 3) uint8 -> the same, clipped."""
         random = self.draw.numpy("noise of pixels")
-        noise = random.standard_normal(photo.shape, np.float32) * np.float32(self.std * 255)
-        return np.clip(np.rint(photo + noise), 0, 255).astype(np.uint8)
+        # In place: a photo of a camera takes hundreds of MB as float.
+        noisy = random.standard_normal(photo.shape, np.float32)
+        noisy *= self.std * 255
+        noisy += photo
+        np.clip(np.rint(noisy, out=noisy), 0, 255, out=noisy)
+        return noisy.astype(np.uint8)
 
 
 @attrs.frozen
