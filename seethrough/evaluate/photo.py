@@ -81,11 +81,12 @@ def measure(
     found = _found(resized(picture, square), classes)
     known = true if classes > 2 else (true > 0).astype(np.uint8)
     translab.update(found, torch.from_numpy(nearest(known, square)))
+    states: dict[str, Any] = translab.metric_state
     return PhotoScores(
         name=photo_name(pair),
         difficulty=pair.difficulty,
         image=image_scores(soft, torch.from_numpy(nearest(true, size))),
-        translab={name: state.tolist() for name, state in translab.metric_state.items()},
+        translab={name: state.tolist() for name, state in states.items()},
     )
 
 

@@ -85,10 +85,9 @@ def summarize(scores: Sequence[PhotoScores], classes: int) -> Summary:
 def _translab(states: Iterable[Mapping[str, Any]], classes: int) -> dict[str, float]:
     # The states are those of all processes already.
     total = TransLabScores(classes, sync_on_compute=False)
+    own: dict[str, Any] = total.metric_state
     for state in states:
-        total.merge_state(
-            {name: torch.tensor(state[name]).to(own) for name, own in total.metric_state.items()}
-        )
+        total.merge_state({name: torch.tensor(state[name]).to(own[name]) for name in own})
     with warnings.catch_warnings():
         # torchmetrics counts updates alone and takes merged states for none.
         warnings.filterwarnings("ignore", "The ``compute`` method of metric", UserWarning)

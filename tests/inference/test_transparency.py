@@ -119,10 +119,9 @@ def test_networks_that_don_t_fit_are_named(folder: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"pooled_projection_dim is 16, .* has 8"):
         load(folder, PromptEmbeddings(embeds, pooled[:, :8]))
     # The older way's transformer sees noisy latents of the mask too.
-    config = SD3Transformer2DModel.load_config(folder / "transformer")
-    SD3Transformer2DModel.from_config({**config, "in_channels": 32}).save_pretrained(
-        tmp_path / "transformer"
-    )
+    config: Any = SD3Transformer2DModel.load_config(folder / "transformer")
+    wider: Any = SD3Transformer2DModel.from_config({**config, "in_channels": 32})
+    wider.save_pretrained(tmp_path / "transformer")
     with pytest.raises(InputError, match=r"in_channels is 32, .* has 16, for the photo's latents"):
         load_transparency(tmp_path / "transformer", folder / "vae", small_prompt())
 
