@@ -1,9 +1,16 @@
 """Takes the words of a command line apart: plain words, and flags written `--name=text`."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import TypeVar
 
-from seethrough.recipe.errors import RecipeError
+from seethrough.recipe.base import Recipe, facts, values
+from seethrough.recipe.errors import RecipeError, nearest
+from seethrough.recipe.kinds import describe
+from seethrough.recipe.overrides import override
+from seethrough.recipe.text import show_value
+
+SettingsT = TypeVar("SettingsT", bound=Recipe)
 
 
 def take_apart(
@@ -56,3 +63,42 @@ def _normal(arguments: list[str], switches: Collection[str]) -> list[str]:
         seen[name] = text
         tokens.append(f"--{name}={text}")
     return tokens
+
+
+def take_settings(
+    arguments: list[str], name: str, default: SettingsT, others: Collection[str] = ()
+) -> tuple[tuple[str, ...], SettingsT, dict[str, str]]:
+    """Words, the settings that the flags give, and the text of flags that are none of them.
+
+    Args:
+        arguments: the command line.
+        name: the program's.
+        default: the settings without flags; a field that is true or false is a switch.
+        others: names of the flags that are no field of the settings.
+
+    Raises:
+        RecipeError: as `take_apart`, and for an unknown flag or a value of another kind.
+    """
+    fields = facts(type(default)).fields
+    switches = [field for field, known in fields.items() if known.kind is bool]
+    words, flags = take_apart(arguments, name, switches)
+    for flag in flags:
+        if flag not in fields and flag not in others:
+            raise RecipeError(f"--{flag}: no such flag; {nearest(flag, [*fields, *others])}")
+    settings, _ = override(default, [(flag, flags[flag]) for flag in flags if flag in fields])
+    return words, settings, {flag: flags[flag] for flag in flags if flag in others}
+
+
+def settings_help(default: Recipe, others: Mapping[str, tuple[str, str]]) -> str:
+    """Every flag of `take_settings`: what it accepts, its default, and what it means.
+
+    `others` has, by name, what a flag that is no field takes, and what it means.
+    """
+    lines: list[str] = []
+    for name, (kind, doc) in others.items():
+        lines += [f"  --{name}={kind}", f"      {doc}"]
+    defaults = values(default)
+    for name, field in facts(type(default)).fields.items():
+        shown = f"={show_value(defaults[name])}  ({describe(field.kind)})"
+        lines += [f"  --{name}{'' if field.kind is bool else shown}", f"      {field.doc}"]
+    return "\n".join(lines)

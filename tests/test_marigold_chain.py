@@ -27,11 +27,13 @@ STEPS = 3
 NEVER_READ = {
     "*.schedule.power": "the schedule is no polynomial",
     "*.schedule.pieces": "nor piecewise",
+    "*.schedule.periods": "nor a wave",
     "*.schedule.cycles": "nor a cosine",
     "*.schedule.floor": "and has no floor",
     "*.objective.timestep_bias_multiplier": "timesteps are uniform",
     "*.objective.timestep_bias_range": "timesteps are uniform",
     "train_2d.hardware.device_memory_gib": "the plan counts the published base's parameters alone",
+    "train_2d.hardware.host_memory_gib": "the plan counts the published base's parameters alone",
     "*.hardware.reshard": "the run isn't resumed",
     "*.tracking.project": "it has no tracker",
     "*.deepspeed*": "nor DeepSpeed",

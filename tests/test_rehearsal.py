@@ -65,6 +65,7 @@ OVERRIDES = {
 NEVER_READ = {
     "*.schedule.power": "the rehearsal's schedules are no polynomial",
     "*.schedule.pieces": "nor piecewise",
+    "*.schedule.periods": "nor a wave",
     "train_?d.schedule.cycles": "constant has no cycles",
     "train_?d.schedule.floor": "constant has no floor",
     "*.objective.timestep_bias_multiplier": "timesteps are uniform",
@@ -72,6 +73,7 @@ NEVER_READ = {
     "vae.data.validation": "a rehearsal doesn't validate its autoencoders",
     "*.hardware.reshard": "a rehearsal isn't resumed",
     "vae.hardware.device_memory_gib": "the plan counts no parameters of new networks",
+    "vae.hardware.host_memory_gib": "the plan counts no parameters of new networks",
     "*.tracking.project": "a rehearsal has no tracker",
     "*.deepspeed*": "the place of DeepSpeed; the one value that is accepted asks for nothing",
 }

@@ -122,6 +122,13 @@ class DataParallel(Distribution):
         self._optimizer.load_state_dict(state)
         for group, options in zip(self._optimizer.param_groups, own, strict=True):
             group.update({key: value for key, value in options.items() if key != "params"})
+        for parameter, values in self._optimizer.state.items():
+            for key, value in values.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    # A checkpoint's tensors are contiguous. Fused steps walk through weights and
+                    # moments in the order of memory: channels that lie last must in both.
+                    laid_out = torch.empty_like(parameter, dtype=value.dtype, device=value.device)
+                    values[key] = laid_out.copy_(value)
 
     @property
     def _optimizer(self) -> Optimizer:

@@ -29,7 +29,7 @@ from seethrough.engine.divergence import DivergenceError, LossWatch
 from seethrough.engine.ema import Average
 from seethrough.engine.loader import MicroBatches, Split, load_batches
 from seethrough.engine.optimizers import make_optimizer, set_learning_rates
-from seethrough.engine.schedules import lr_share
+from seethrough.engine.schedules import in_steps, lr_share
 from seethrough.engine.tracking import RunLog
 from seethrough.errors import InputError
 from seethrough.recipes.training import TrainStage
@@ -69,9 +69,11 @@ class TrainingRun:
         """Of earlier sessions, up to the checkpoint that this one resumed from."""
         self.started = time.perf_counter()
         self.split = Split.of(stage, accelerator.process_index, accelerator.num_processes)
+        rows = len(task.dataset())  # type: ignore[arg-type]
+        self.schedule = in_steps(stage.schedule, rows, self.split.global_batch)
 
         network = self._network()
-        groups = task.parameter_groups(network, stage.optim.lr)
+        groups = task.parameter_groups(network, stage.peak_lr)
         trained = {id(parameter) for group in groups for parameter in group.parameters}
         for parameter in network.parameters():
             parameter.requires_grad_(id(parameter) in trained)
@@ -276,7 +278,7 @@ class TrainingRun:
                 # Gradients are averaged over processes; the loss is a global sum / weight.
                 distribution.backward(loss.total * (world / weight))
             watch.add(draws, loss, weight)
-        rates = set_learning_rates(distribution.optimizer, lr_share(self.stage.schedule, self.step))
+        rates = set_learning_rates(distribution.optimizer, lr_share(self.schedule, self.step))
         watch.add_norm(self.step, distribution.step())
         if self.average is not None:
             self.average.update(self.step + 1)

@@ -33,30 +33,61 @@ def memory_lines(stage: TrainStage, outputs: Mapping[Output, Path]) -> Iterator[
     if count is None:
         yield f"memory: known once {start} is there" if start else "memory: not counted"
         return
+    trained = count if stage.trained_parameters is None else stage.trained_parameters
+    frozen = (count - trained) * frozen_bytes(stage, stage.deepspeed) / GIB
     parts = state_parts(stage, stage.deepspeed)
     yield f"memory: {count:,} parameters"
+    if trained < count:
+        yield f"  {trained:,} of them are trained; the others take {frozen:.1f} GiB a device"
     for part in parts:
         for where, each in (("a device", part.device), ("on the host", part.host)):
             if each:
-                yield f"  {part.name}: {each:.3g} B each = {count * each / GIB:.1f} GiB {where}"
-    host = count * sum(part.host for part in parts) * stage.hardware.processes / GIB
-    if host:
-        yield f"  {host:.1f} GiB of host memory for {stage.hardware.processes} processes"
+                yield f"  {part.name}: {each:.3g} B each = {trained * each / GIB:.1f} GiB {where}"
+    yield from _host_lines(stage, count, trained * sum(part.host for part in parts))
     shown = (stage.schedule.validate_every, stage.schedule.pictures_every) != (None, None)
     if shown and stage.deepspeed.zero_stage > 0:
         whole = 4.0 * count / GIB
         yield f"  {whole:.1f} GiB more on the main device while it validates or makes pictures"
-    buckets = bucket_gib(stage, stage.deepspeed, count)
+    buckets = bucket_gib(stage, stage.deepspeed, trained)
     if buckets:
         yield f"  {buckets:.1f} GiB a device for buckets of gradients"
-    total = _device_gib(count, parts) + buckets
+    total = frozen + _device_gib(trained, parts) + buckets
     limit = stage.hardware.device_memory_gib
     verdict = (
         f"leaves {limit - total:.1f} of {limit:g} GiB for frozen networks and activations: it fits"
         if total < limit
-        else f"does not fit in {limit:g} GiB: {_remedy(stage, count)}"
+        else f"does not fit in {limit:g} GiB: {_remedy(stage, count, trained)}"
     )
     yield f"  {total:.1f} GiB a device {verdict}"
+
+
+def _host_lines(stage: TrainStage, count: int, offloaded: float) -> Iterator[str]:
+    """Host memory of all processes; `offloaded` are the bytes of each that stay there."""
+    processes = stage.hardware.processes
+    stays = offloaded * processes / GIB
+    if stays:
+        yield f"  {stays:.1f} GiB of host memory for {processes} processes"
+    limit = stage.hardware.host_memory_gib
+    if limit is None:
+        return
+    # Each process builds the network in float32 before it hands it over; under ZeRO its weights
+    # are kept until the parts have taken them over.
+    start = stays + 4.0 * count * processes / GIB
+    verdict = "it fits" if start < limit else "it does not fit"
+    yield (
+        f"  {start:.1f} of {limit:g} GiB of host memory at the start, when each process has the "
+        f"network in float32: {verdict}"
+    )
+
+
+def frozen_bytes(stage: TrainStage, deepspeed: DeepSpeed) -> float:
+    """What a parameter that is not trained takes on each device."""
+    if deepspeed.zero_stage == 0:
+        return 4.0
+    if deepspeed.offload_parameters is not None:
+        return 0.0
+    low = 4.0 if stage.optim.precision == "fp32" else 2.0
+    return low / stage.hardware.processes if deepspeed.zero_stage == 3 else low
 
 
 def state_parts(stage: TrainStage, deepspeed: DeepSpeed) -> list[Part]:
@@ -114,7 +145,7 @@ def _device_gib(count: int, parts: list[Part]) -> float:
     return count * sum(part.device for part in parts) / GIB
 
 
-def _remedy(stage: TrainStage, count: int) -> str:
+def _remedy(stage: TrainStage, count: int, trained: int) -> str:
     """The first wider distribution that fits."""
     if not isinstance(stage.optim, AdamW) or stage.optim.precision == "fp16":
         return "use more or larger devices, or AdamW in bf16 or fp32, whose state ZeRO can spread"
@@ -127,7 +158,8 @@ def _remedy(stage: TrainStage, count: int) -> str:
     ]
     for candidate in candidates:
         parts = state_parts(stage, candidate)
-        total = _device_gib(count, parts) + bucket_gib(stage, candidate, count)
+        total = _device_gib(trained, parts) + bucket_gib(stage, candidate, trained)
+        total += (count - trained) * frozen_bytes(stage, candidate) / GIB
         if total < stage.hardware.device_memory_gib:
             flags = [f"deepspeed.zero_stage={candidate.zero_stage}"]
             if candidate.offload_optimizer is not None:

@@ -135,7 +135,7 @@ def _stage_lines(plan: StagePlan, roots: Sequence[str]) -> Iterator[str]:
             f"{stage.schedule.max_steps:,} steps of {stage.data.global_batch} samples = "
             f"{hardware.processes} processes x micro-batch {hardware.micro_batch} x "
             f"accumulation {stage.accumulation}; {hardware.device}, {stage.optim.precision}, "
-            f"{type(stage.optim).__name__} lr {stage.optim.lr:g}"
+            f"{type(stage.optim).__name__} lr {stage.peak_lr:g}"
         )
         yield f"distribution: {_distribution(stage.deepspeed)}"
     if plan.state == "resumes":

@@ -18,10 +18,13 @@ UNET = "unet"
 
 FRAME_UNET = "UNetFrameConditionModel"
 
+TRANSFORMER = "transformer"
+"""Name of the artifact that training a transformer leaves."""
+
 
 @attrs.frozen(eq=False)
 class Trained:
-    """A 3D UNet that a stage of a run trained."""
+    """A 3D UNet or a transformer that a stage of a run trained."""
 
     run: Path
     record: StageRecord
@@ -37,8 +40,13 @@ class Trained:
         return self.record.artifact_path(UNET, self.run / self.record.stage)
 
     @property
+    def transformer(self) -> Path:
+        """The transformer's folder."""
+        return self.record.artifact_path(TRANSFORMER, self.run / self.record.stage)
+
+    @property
     def is_layerdiff(self) -> bool:
-        """Whether it predicts layers; else it predicts their depth."""
+        """Whether the UNet predicts layers; else it predicts their depth."""
         return "model.transparent_vae" in self.record.inputs
 
     def input(self, field: str) -> Path:
@@ -100,6 +108,28 @@ def trained_unets(run: Path) -> list[Trained]:
     return last
 
 
+def trained_transformer(run: Path) -> Trained:
+    """The transformer that the finished stages of a run trained.
+
+    Of stages that go on from each other the last one counts.
+
+    Raises:
+        InputError: when the folder is no run, or has none or several.
+    """
+    records = _records(run).values()
+    found = [Trained(run, record) for record in records if _trains_transformer(record)]
+    sources = [given.source for one in found for given in one.record.inputs.values()]
+    last = [one for one in found if f"stage:{one.record.stage}/{TRANSFORMER}" not in sources]
+    if not last:
+        raise InputError(f"{run}: no finished stage trained a transformer: run one first")
+    if len(last) > 1:
+        raise InputError(
+            f"{run}: {' and '.join(one.record.stage for one in last)} each trained a transformer:"
+            " copy the one that you mean into a run's folder of its own"
+        )
+    return last[0]
+
+
 def stage_config(run: Path, stage: str) -> Mapping[str, str]:
     """Values of a stage of the run as text by path, finished or not; empty if it never began."""
     made = read_record(run / stage) or read_started(run / stage)
@@ -136,3 +166,8 @@ def _trains_frames(run: Path, record: StageRecord) -> bool:
         return False
     config: dict[str, Any] = read_config(record.artifact_path(UNET, run / record.stage))
     return config.get("_class_name") == FRAME_UNET
+
+
+def _trains_transformer(record: StageRecord) -> bool:
+    """Whether the stage trained a transformer, given a base and the prompt."""
+    return TRANSFORMER in record.artifacts and {"model.base", "model.prompt"} <= set(record.inputs)

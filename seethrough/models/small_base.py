@@ -73,7 +73,7 @@ def save_small_base(
         InputError: when `vae` is not the folder of an AutoencoderKL.
     """
     directory = Path(directory)
-    _copy_vae(Path(vae), directory)
+    copy_vae(Path(vae), directory)
     tokenizer = caption_tokenizer(captions, text_length)
     attention_blocks = len(block_out_channels) - 1
     unet_config: dict[str, Any] = {
@@ -100,7 +100,7 @@ def save_small_base(
             ("", "_2"), encoder_classes, text_widths, strict=True
         ):
             tokenizer.save_pretrained(directory / f"tokenizer{suffix}")
-            encoder = _text_encoder(encoder_class, tokenizer, width, text_layers, text_length)
+            encoder = random_text_encoder(encoder_class, tokenizer, width, text_layers, text_length)
             encoder.save_pretrained(directory / f"text_encoder{suffix}")
         unet: Any = UNet2DConditionModel.from_config(unet_config)
     unet.save_pretrained(directory / "unet")
@@ -147,7 +147,7 @@ def save_small_marigold(
         InputError: when `vae` is not the folder of an AutoencoderKL.
     """
     directory = Path(directory)
-    latents = _copy_vae(Path(vae), directory)
+    latents = copy_vae(Path(vae), directory)
     # No caption is ever encoded but the empty one.
     tokenizer = caption_tokenizer([], 77)
     attention_blocks = len(block_out_channels) - 1
@@ -167,7 +167,7 @@ def save_small_marigold(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizer.save_pretrained(directory / "tokenizer")
-        encoder = _text_encoder(CLIPTextModel, tokenizer, text_width, text_layers, 77)
+        encoder = random_text_encoder(CLIPTextModel, tokenizer, text_width, text_layers, 77)
         encoder.save_pretrained(directory / "text_encoder")
         unet: Any = UNet2DConditionModel.from_config(unet_config)
     unet.save_pretrained(directory / "unet")
@@ -186,7 +186,7 @@ def save_small_marigold(
     (directory / "model_index.json").write_text(json.dumps(_marigold_index(), indent=2))
 
 
-def _copy_vae(vae: Path, directory: Path) -> int:
+def copy_vae(vae: Path, directory: Path) -> int:
     """Put an autoencoder into a base; returns the channels of its latents."""
     model = load_model(AutoencoderKL, vae)  # a broken VAE must not spread
     shutil.copytree(vae, directory / "vae", dirs_exist_ok=True)
@@ -232,7 +232,7 @@ def _tokenizer(merges: Sequence[tuple[str, str]], length: int) -> CLIPTokenizer:
     return CLIPTokenizer(vocabulary, pairs, model_max_length=length)
 
 
-def _text_encoder(
+def random_text_encoder(
     encoder_class: type[Any], tokenizer: CLIPTokenizer, width: int, layers: int, length: int
 ) -> Any:
     """A random text encoder whose features tell captions apart.

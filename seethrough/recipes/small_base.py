@@ -72,3 +72,35 @@ class SmallMarigold(Stage):
     def check(self) -> Iterator[tuple[str, str]]:
         if len(self.heads) != len(self.channels):
             yield "heads", f"{len(self.heads)} numbers for {len(self.channels)} levels"
+
+
+@recipe
+class SmallSD3(Stage):
+    """Makes a base like Stable Diffusion 3.5's in the hub's layout: seeded weights around a VAE."""
+
+    implementation: ClassVar[str] = "seethrough.tasks.small_base:small_sd3_stage"
+    outputs: ClassVar[tuple[str, ...]] = ("base",)
+
+    vae: Source = Output("vae", "vae")
+    """The autoencoder to put in."""
+
+    heads: PositiveInt = 4
+    """Attention heads of the transformer."""
+
+    head_channels: PositiveInt = 32
+    """Width of a head."""
+
+    layers: PositiveInt = 6
+    """Transformer blocks; the first half attends twice, as in SD3.5 medium."""
+
+    positions: PositiveInt = 32
+    """Side in tokens of the largest picture."""
+
+    text_widths: tuple[PositiveInt, PositiveInt] = (16, 16)
+    """Widths of the two text encoders."""
+
+    text_length: PositiveInt = 4
+    """Tokens a caption is padded to (77 in SD3): each costs, and none is ever read."""
+
+    seed: int = 3
+    """Seed of all weights that are not given."""

@@ -90,13 +90,16 @@ def shortened(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT
 
     Small networks bear higher learning rates: a factor, so that an ablation of the rate stays one.
     """
+    longest = stage.schedule.warmup_steps if stage.schedule.warmup_epochs is None else steps
     return evolve(
         stage,
         optim=evolve(stage.optim, lr=stage.optim.lr * lr_factor, ema_decay=0.99, precision="fp32"),
         schedule=evolve(
             stage.schedule,
             max_steps=steps,
-            warmup_steps=min(stage.schedule.warmup_steps, steps // 10),
+            warmup_steps=min(longest, steps // 10),
+            warmup_epochs=None,
+            anneal_steps=stage.schedule.anneal_steps * steps // stage.schedule.max_steps,
             checkpoint_every=max(steps // 3, 1),
             keep_checkpoints=1,
             pictures_every=None,

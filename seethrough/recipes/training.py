@@ -40,6 +40,9 @@ class Optim(Section):
     lr: PositiveFloat = 1e-4
     """Peak learning rate."""
 
+    lr_scaling: Literal["none", "global_batch"] = "none"
+    """Multiply the peak by the samples of a step (Goyal et al., 2017), or leave it as it is."""
+
     weight_decay: NonNegativeFloat = 0.01
     """Decoupled weight decay."""
 
@@ -97,23 +100,42 @@ class Schedule(Section):
     max_steps: PositiveInt = REQUIRED
     """Optimizer steps."""
 
-    lr_schedule: Literal["constant", "linear", "cosine", "polynomial", "piecewise"] = "constant"
+    lr_schedule: Literal[
+        "constant", "linear", "cosine", "cosine_wave", "polynomial", "piecewise"
+    ] = "constant"
     """Shape of the learning rate after warm-up."""
 
     warmup_steps: NonNegativeInt = 500
     """Steps over which the learning rate grows linearly from 0 to its peak."""
 
+    warmup_epochs: NonNegativeFloat | None = None
+    """The same in epochs of the samples, in place of warmup_steps; an epoch's steps are rounded
+    up."""
+
     cycles: PositiveInt = 1
     """Cosine: how often the learning rate starts again from the peak."""
 
+    periods: PositiveFloat = 0.5
+    """Cosine wave: full periods of a cosine without jumps; with a half the rate falls once, with
+    3.5 it falls, and rises to the peak again, three times more."""
+
     floor: Fraction = 0.0
-    """Linear, cosine and polynomial: lowest learning rate as a share of the peak."""
+    """Linear, both cosines and polynomial: lowest learning rate as a share of the peak."""
 
     power: PositiveFloat = 1.0
     """Polynomial: exponent of the decay."""
 
     pieces: tuple[tuple[int, float], ...] = ()
     """Piecewise: (first step, share of the peak) in rising order; 1 before the first."""
+
+    peaks: tuple[tuple[NonNegativeInt, PositiveFloat], ...] = ()
+    """(First step, share of optim.lr) in rising order: what the peak is from that step on, while
+    the schedule goes on as it was; 1 before the first. To force another rate onto a run that
+    stopped, name the step and run on with --accept=STAGE."""
+
+    anneal_steps: NonNegativeInt = 0
+    """Last steps, over which the learning rate falls linearly to 0 from where its schedule has
+    it; a schedule that ends high is better averaged or annealed."""
 
     checkpoint_every: Execution[PositiveInt] = 4000
     """Steps between checkpoints."""
@@ -133,9 +155,12 @@ class Schedule(Section):
     def check(self) -> Iterator[tuple[str, str]]:
         if self.warmup_steps >= self.max_steps:
             yield "warmup_steps", f"warm-up must end before max_steps={self.max_steps}"
-        steps = [step for step, _ in self.pieces]
-        if steps != sorted(set(steps)):
-            yield "pieces", "steps must rise"
+        if self.anneal_steps > self.max_steps - self.warmup_steps:
+            yield "anneal_steps", "must begin after warm-up"
+        for name, pairs in (("pieces", self.pieces), ("peaks", self.peaks)):
+            steps = [step for step, _ in pairs]
+            if steps != sorted(set(steps)):
+                yield name, "steps must rise"
         if bool(self.pieces) != (self.lr_schedule == "piecewise"):
             yield "pieces", "belongs to lr_schedule=piecewise, and that needs at least one piece"
 
@@ -230,6 +255,9 @@ class Hardware(Device):
     device_memory_gib: PositiveFloat = 80.0
     """Memory of one device in GiB; the plan compares its estimate with this."""
 
+    host_memory_gib: PositiveFloat | None = None
+    """Memory of the machine in GiB; the plan compares its estimate with this. None knows none."""
+
 
 @recipe
 class Tracking(Section):
@@ -277,6 +305,17 @@ class TrainStage(Stage):
     def parameters(self) -> int | None:
         """Parameters of the network where they are known beforehand."""
         return None
+
+    @property
+    def trained_parameters(self) -> int | None:
+        """How many of them are trained where that is known beforehand; none where all are."""
+        return None
+
+    @property
+    def peak_lr(self) -> float:
+        """The peak learning rate of a step, scaled."""
+        scaled = self.optim.lr_scaling == "global_batch"
+        return self.optim.lr * self.data.global_batch if scaled else self.optim.lr
 
     @property
     def accumulation(self) -> int:

@@ -177,3 +177,39 @@ def test_memory_of_offloaded_state(tmp_path: Path) -> None:
     never = resolved.override([("train_2d.schedule.pictures_every", "none")]).resolve()
     (_, train_2d, *_) = make_plan(never, tmp_path).text(memory=True).split("\n\n")
     assert more not in train_2d
+
+
+SD35 = ROOT / "experiments/transparency_sd35.py"
+
+
+def memory_of(tmp_path: Path, experiment: Path, **values: str) -> str:
+    named = [(f"train.{path}", text) for path, text in values.items()]
+    resolved = load(experiment).override(named).resolve()
+    return make_plan(resolved, tmp_path).text(memory=True)
+
+
+def test_memory_of_the_machines_that_transparency_trains_on(tmp_path: Path) -> None:
+    """As published on four L4, and without anything spread on one GPU of 80 GB."""
+    gib = 2_243_171_520 / 2**30
+    published = memory_of(tmp_path, SD35)
+    assert "ZeRO-3" in published and "optimizer state offloaded to cpu" in published
+    # Float32 weights, two moments and the gradient; at the start each process has all weights too.
+    assert f"  {16 * gib:.1f} GiB of host memory for 4 processes" in published
+    assert f"  {16 * gib + 4 * 4 * gib:.1f} of 93 GiB of host memory at the start" in published
+    assert "of 22 GiB for frozen networks and activations: it fits" in published
+    one = memory_of(tmp_path, SD35, hardware="OneGpu80", deepspeed="PlainDataParallel")
+    assert "= 1 processes x micro-batch 4 x accumulation 8" in one
+    assert f"  {18 * gib:.1f} GiB a device leaves {80 - 18 * gib:.1f} of 80 GiB" in one
+    assert "of host memory" not in one
+    spread = memory_of(tmp_path, SD35, hardware="FourA40", deepspeed="Zero2")
+    assert "of 44 GiB for frozen networks and activations: it fits" in spread
+    small = memory_of(tmp_path, SD35, **{"hardware.host_memory_gib": "64"})
+    assert "network in float32: it does not fit" in small
+
+
+def test_memory_of_updates_alone(tmp_path: Path) -> None:
+    count, trained = 2_243_171_520, 47_775_744
+    text = memory_of(tmp_path, ROOT / "experiments/transparency_sd35_lora.py")
+    frozen = 4 * (count - trained) / 2**30
+    assert f"  {trained:,} of them are trained; the others take {frozen:.1f} GiB a device" in text
+    assert f"  {frozen + 22 * trained / 2**30:.1f} GiB a device leaves" in text

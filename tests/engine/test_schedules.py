@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seethrough.engine.schedules import lr_share
+from seethrough.engine.schedules import in_steps, lr_share
+from seethrough.errors import InputError
 from seethrough.recipes.training import Schedule
 
 Shape = Literal["constant", "linear", "cosine", "polynomial"]
@@ -68,3 +69,73 @@ def test_pieces() -> None:
     )
     steps = (2, 4, 9, 10, 19, 20, 99, 1000)
     assert [lr_share(schedule, step) for step in steps] == [0.5, 1, 1, 0.5, 0.5, 2, 2, 2]
+
+
+ONE_STEP = Schedule(
+    max_steps=6751, lr_schedule="cosine_wave", warmup_epochs=1.0, warmup_steps=0, periods=3.5,
+    floor=0.1,
+)  # fmt: skip
+"""The published schedule of transparency: of 5000 photos, 32 a step."""
+
+ANCHORS = {
+    0: 0.0,
+    1: 4.0764e-7,
+    78: 3.17962e-5,
+    157: 6.4e-5,
+    628: 3.52e-5,
+    1000: 7.95554e-6,
+    1099: 6.4e-6,
+    3000: 6.44627e-6,
+    5966: 6.014153e-5,
+    6280: 3.52e-5,
+    6750: 6.40016e-6,
+}
+"""Its learning rates, peak 6.4e-5, as its formula was run."""
+
+
+def test_a_wave_as_published() -> None:
+    schedule = in_steps(ONE_STEP, rows=5000, global_batch=32)
+    assert schedule.warmup_steps == 157 and schedule.warmup_epochs is None
+    for step, rate in ANCHORS.items():
+        assert 6.4e-5 * lr_share(schedule, step) == pytest.approx(rate, rel=1e-5), step
+    # A period is 12 epochs: the rate is at its peak, and at its floor, every 1884 steps.
+    for period in range(4):
+        assert lr_share(schedule, 157 + 1884 * period) == pytest.approx(1)
+        assert lr_share(schedule, 1099 + 1884 * period) == pytest.approx(0.1)
+
+
+@given(st.floats(0.5, 5), st.floats(0, 1), st.integers(0, 99))
+def test_a_wave_has_no_jumps(periods: float, floor: float, step: int) -> None:
+    schedule = Schedule(
+        max_steps=100, warmup_steps=0, lr_schedule="cosine_wave", periods=periods, floor=floor
+    )
+    here, there = lr_share(schedule, step), lr_share(schedule, step + 1)
+    assert floor - 1e-12 <= here <= 1 + 1e-12
+    assert abs(there - here) <= math.pi * periods / 100 + 1e-12
+    half = Schedule(max_steps=100, warmup_steps=0, lr_schedule="cosine", floor=floor)
+    whole = Schedule(max_steps=100, warmup_steps=0, lr_schedule="cosine_wave", floor=floor)
+    assert lr_share(whole, step) == pytest.approx(lr_share(half, step))
+
+
+def test_warm_up_in_epochs() -> None:
+    """Steps of an epoch are rounded up; warm-up that takes all of the run is refused."""
+    schedule = Schedule(max_steps=100, warmup_steps=0, warmup_epochs=1.5)
+    assert in_steps(schedule, rows=39, global_batch=2).warmup_steps == 30
+    assert in_steps(schedule, rows=40, global_batch=2).warmup_steps == 30
+    with pytest.raises(InputError, match=r"warmup_epochs=1.5 of 134 samples are 100 steps"):
+        in_steps(schedule, rows=134, global_batch=2)
+
+
+def test_a_forced_peak_keeps_the_schedules_place() -> None:
+    plain = Schedule(max_steps=100, warmup_steps=10, lr_schedule="cosine_wave")
+    forced = Schedule(
+        max_steps=100, warmup_steps=10, lr_schedule="cosine_wave", peaks=((40, 0.5), (70, 2.0))
+    )
+    for step, peak in ((5, 1), (39, 1), (40, 0.5), (69, 0.5), (70, 2), (100, 2)):
+        assert lr_share(forced, step) == pytest.approx(peak * lr_share(plain, step))
+
+
+def test_an_annealed_end() -> None:
+    schedule = Schedule(max_steps=100, warmup_steps=10, anneal_steps=20)
+    found = [lr_share(schedule, step) for step in (10, 80, 81, 90, 99, 100, 101)]
+    assert found == pytest.approx([1, 1, 0.95, 0.5, 0.05, 0, 0])

@@ -163,6 +163,7 @@ OURS = {
     "*.data.bad_samples": "execution; the published 2D samples skip, the 3D ones stop",
     "*.data.cache_latents": "execution",
     "*.data.validation": "execution",
+    "*.optim.lr_scaling": "the published programs scale no rate, or by a flag that is off",
     "*.deepspeed.*": "the published runs used ZeRO 1 or 2 at the same batch",
     "*.hardware.*": "execution",
     "*.schedule.*": "execution, or of other schedules",

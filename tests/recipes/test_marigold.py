@@ -111,6 +111,7 @@ OURS = {
     "*.data.validation": "execution",
     "*.data.random_crop_ratio": "of crops, which the 3D stage has none of",
     "*.objective.timestep_bias*": "of timesteps that are not uniform",
+    "*.optim.lr_scaling": "the published programs scale no rate, or by a flag that is off",
     "*.deepspeed.*": "execution",
     "*.hardware.*": "execution; the published program can't recompute activations",
     "*.schedule.*": "execution, or of other schedules; the published 3D length is 400 epochs",

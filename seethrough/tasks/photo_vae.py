@@ -1,0 +1,121 @@
+"""Training of an autoencoder of photos and masks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor, nn
+
+from seethrough.data.class_colours import paint
+from seethrough.data.draws import Draw
+from seethrough.data.transparency import TransparencyDataset
+from seethrough.recipes.photo_vae import PhotoVaeTrain
+from seethrough.tasks.noise import normal
+from seethrough.tasks.task import Batch, Loss, StageContext, Task
+from seethrough.tasks.transparency import mask_colours, transparency_dataset
+
+SCALE_SAMPLES = 256
+"""Photos, with their masks, whose latents give shift and scaling factor."""
+
+
+class Autoencoder(nn.Module):
+    """Encodes, samples and decodes in one forward pass."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (N, 3, T, T) in [-1, 1] and noise (N, C, h, w) to the decoded pictures, and
+        the posterior's mean and standard deviation."""
+        encoded: Any = self.vae.encode(pictures, return_dict=False)  # pyright: ignore[reportArgumentType]
+        mean, std = encoded[0].mean, encoded[0].std
+        decoded: Any = self.vae.decode(mean + std * noise, return_dict=False)
+        return decoded[0], mean, std
+
+
+class PhotoVae(Task[PhotoVaeTrain]):
+    """Reconstruction of photos and of masks alike, and a small KL term."""
+
+    def __init__(self, stage: PhotoVaeTrain, context: StageContext) -> None:
+        super().__init__(stage, context)
+        self.photos = transparency_dataset(stage.data, context)
+        self.colours = mask_colours(stage.data, self.photos)
+
+    def build(self) -> Autoencoder:
+        model = self.stage.model
+        levels = len(model.channels)
+        shape: dict[str, Any] = {
+            "down_block_types": ("DownEncoderBlock2D",) * levels,
+            "up_block_types": ("UpDecoderBlock2D",) * levels,
+            "block_out_channels": model.channels,
+            "layers_per_block": model.layers,
+            "latent_channels": model.latent_channels,
+            "norm_num_groups": model.norm_groups,
+            "sample_size": self.stage.data.target_sizes[0],
+            # As in SD3: the latents are what the encoder's last layer gives.
+            "use_quant_conv": False,
+            "use_post_quant_conv": False,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.stage.seed)
+            vae = AutoencoderKL(**shape)
+        last: Any = vae.encoder.conv_out
+        _, log_variance = last.bias.data.chunk(2)
+        log_variance.fill_(model.initial_log_variance)
+        return Autoencoder(vae)
+
+    def dataset(self) -> TransparencyDataset:
+        return self.photos
+
+    def sample_name(self, row: int) -> str:
+        return str(self.photos.pair(row).photo)
+
+    def weight(self, batch: Batch) -> float:
+        return len(batch["draw"])
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        pictures = self._pictures(batch["photo"], batch["mask"])
+        draws: list[Draw] = batch["draw"]
+        factor = 2 ** (len(self.stage.model.channels) - 1)
+        side = pictures.shape[-1] // factor
+        shape = (self.stage.model.latent_channels, side, side)
+        noise = torch.cat(
+            [normal(draws, name, shape, pictures.device) for name in ("photo", "mask")]
+        )
+        decoded, mean, std = (part.float() for part in model(pictures, noise))
+        errors = decoded - pictures
+        divergence = 0.5 * (mean**2 + std**2 - 1 - 2 * std.log())
+        terms = {
+            "l1": errors.abs().mean((1, 2, 3)).sum() / 2,
+            "mse": (errors**2).mean((1, 2, 3)).sum() / 2,
+            "kl": divergence.mean((1, 2, 3)).sum() / 2,
+        }
+        total = terms["l1"] + terms["mse"] + self.stage.model.kl * terms["kl"]
+        return Loss(total, {name: term.detach() for name, term in terms.items()})
+
+    def _pictures(self, photos: Tensor, masks: Tensor) -> Tensor:
+        """Photos (B, 3, T, T) uint8, and masks (B, T, T) painted, in [-1, 1]: (2B, 3, T, T)."""
+        return 2 * torch.cat([photos.float() / 255, paint(masks, self.colours)]) - 1
+
+    def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
+        """The autoencoder; scaled latents have a mean of 0 and the deviation asked for."""
+        assert isinstance(model, Autoencoder)
+        with torch.no_grad():
+            latents = torch.cat([latents.flatten() for latents in self._latents(model.vae)])
+        model.vae.register_to_config(
+            shift_factor=float(latents.mean()),
+            scaling_factor=self.stage.model.scaled_std / float(latents.std()),
+        )
+        model.vae.save_pretrained(directory / "vae")
+        return {"vae": directory / "vae"}
+
+    def _latents(self, vae: AutoencoderKL) -> Iterator[Tensor]:
+        device = next(vae.parameters()).device
+        for row in range(min(SCALE_SAMPLES, len(self.photos))):
+            item = self.photos[Draw(seed=0, stage="scale", step=0, index=row, sample=row)]
+            pictures: Any = self._pictures(item["photo"][None], item["mask"][None]).to(device)
+            encoded: Any = vae.encode(pictures, return_dict=False)
+            yield encoded[0].mean.cpu()
