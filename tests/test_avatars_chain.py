@@ -43,7 +43,7 @@ OVERRIDES: dict[str, Any] = {
     "depth_base.text_width": 8,
     **{
         f"{stage}.{path}": value
-        for stage in ("vae", "train_2d", "train_3d", "depth_2d", "depth_3d")
+        for stage in ("vae", "decoders", "train_2d", "train_3d", "depth_2d", "depth_3d")
         for path, value in {
             "data.target_size": SIDE,
             "data.global_batch": 2,
@@ -168,7 +168,7 @@ def test_more_than_the_limit_is_refused(finished: Run) -> None:
         device=torch.device("cpu"),
         report=lambda text: None,
     )
-    message = r"both models take \d\.\d MB \(depth/.*, layers/unet \d\.\d.*limit_mb is 0.01"
+    message = r"the models take \d\.\d MB \(depth/.*, layers/unet \d\.\d.*limit_mb is 0.01"
     with pytest.raises(InputError, match=message):
         pack_stage(evolve(stage, limit_mb=0.01), context)
 

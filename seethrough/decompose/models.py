@@ -108,8 +108,12 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
     """
     settings = command.settings
     if settings.model is not None:
-        layers, depth = (Local(str(folder)) for folder in packaged_model(packaged))
-        settings = evolve(settings, layers=layers, depth=depth)
+        layers, depth = packaged_model(packaged)
+        settings = evolve(
+            settings,
+            layers=Local(str(layers)),
+            depth=None if depth is None else Local(str(depth)),
+        )
     trained = {} if command.run is None else _by_family(command.run)
     hashes = None if settings.plan else HashCache(cache_folder())
     layers = _given(settings.layers, "layers", hashes)

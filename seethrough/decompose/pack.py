@@ -1,4 +1,4 @@
-"""The stage that writes a run's two models small enough to be shipped, with what they reach.
+"""The stage that writes a run's models small enough to be shipped, with what they reach.
 
 It lies here because it reads the run's records, as every export of a run does.
 """
@@ -43,7 +43,7 @@ SHIPPED = "seethrough/avatars_model"
 
 
 def pack_stage(stage: Pack, context: StageContext) -> StageResult:
-    """Write `layers`, `depth`, `scores.json` and `README.md` into the folder `model`.
+    """Write `layers`, `depth` if there is one, `scores.json` and `README.md` into `model`.
 
     Raises:
         InputError: when that takes more than the stage allows, or a part of a model is gone.
@@ -53,7 +53,8 @@ def pack_stage(stage: Pack, context: StageContext) -> StageResult:
     shutil.rmtree(model, ignore_errors=True)  # what an interrupted attempt left
     model.mkdir(parents=True)
     for name, source in (("layers", stage.layers), ("depth", stage.depth)):
-        export(_finished(run, source), model / name, DTYPES[stage.precision])
+        if source is not None:
+            export(_finished(run, source), model / name, DTYPES[stage.precision])
     megabytes = _megabytes(model)
     if megabytes > stage.limit_mb:
         parts = ", ".join(
@@ -62,27 +63,30 @@ def pack_stage(stage: Pack, context: StageContext) -> StageResult:
             if path.is_dir()
         )
         raise InputError(
-            f"{context.name}: both models take {megabytes:.1f} MB ({parts}), but limit_mb is "
+            f"{context.name}: the models take {megabytes:.1f} MB ({parts}), but limit_mb is "
             f"{stage.limit_mb:g}: make the networks narrower"
         )
-    layers, depth = _finished(run, stage.layers_measured), _finished(run, stage.depth_measured)
     packed = model / "layers"
     # The baselines of layers don't depend on the model.
     others = {"unet": packed, "base": packed, "transparent_vae": packed, "known": None}
-    again = _measure(layers, Decompose(), decompose_stage, context, others)
-    packed = model / "depth"
-    others = {"unet": packed, "base": packed}
-    ordered = _measure(depth, OrderLayers(), depth_order_stage, context, others)
-    scores = {
-        "layers": {"trained": layers.record.metrics, "packed": again},
-        "depth": {"trained": depth.record.metrics, "packed": ordered},
+    measured = _finished(run, stage.layers_measured)
+    metrics = _measure(measured, Decompose(), decompose_stage, context, others)
+    scores: dict[str, Measured] = {
+        "layers": {"trained": measured.record.metrics, "packed": metrics}
     }
+    if stage.depth_measured is not None:
+        packed = model / "depth"
+        others = {"unet": packed, "base": packed}
+        ordered = _finished(run, stage.depth_measured)
+        again = _measure(ordered, OrderLayers(), depth_order_stage, context, others)
+        scores["depth"] = {"trained": ordered.record.metrics, "packed": again}
+        metrics = metrics | again
     write_json(model / "scores.json", scores)
-    write_text(model / "README.md", _card(layers.record.experiment, stage.precision, scores))
+    write_text(model / "README.md", _card(measured.record.experiment, stage.precision, scores))
     context.report(
         f"{context.name}: {model}, {megabytes:.1f} MB; to ship it: cp -r {model}/. {SHIPPED}/"
     )
-    return StageResult({"model": model}, {"megabytes": megabytes, **again, **ordered})
+    return StageResult({"model": model}, {"megabytes": megabytes, **metrics})
 
 
 def recorded(default: StageT, record: StageRecord) -> StageT:
@@ -129,15 +133,15 @@ def _megabytes(path: Path) -> float:
 
 def _card(experiment: str, precision: str, scores: Mapping[str, Measured]) -> str:
     """The text of README.md."""
-    layers, depth = scores["layers"], scores["depth"]
-    return f"""\
+    flags = " ".join(f"--{name}=file:{name}" for name in scores)
+    text = f"""\
 # {experiment}
 
-Two small models of the embedded characters, laid out as the published ones: `layers` takes a
-picture apart, `depth` puts its parts in drawing order. They know no other pictures.
+Small models of the embedded characters, laid out as the published ones: `layers` takes a picture
+apart, `depth` puts its parts in drawing order. They know no other pictures.
 
 ```
-python -m seethrough.decompose picture.png --layers=file:layers --depth=file:depth
+python -m seethrough.decompose picture.png {flags}
 python -m seethrough.run experiments/{experiment}.py    # how they were made and measured
 ```
 
@@ -146,8 +150,12 @@ numbers are in `scores.json`.
 
 ## Layers
 
-{_table(layers, CHAIN, (MEAN, NEAREST, CEILING), _LAYER_ROWS)}
-
+{_table(scores["layers"], CHAIN, (MEAN, NEAREST, CEILING), _LAYER_ROWS)}
+"""
+    if (depth := scores.get("depth")) is None:
+        return text
+    return f"""\
+{text}
 ## Order by depth
 
 Shares of the {depth["trained"]["pairs"]:g} overlapping pairs of layers that come out right, and of

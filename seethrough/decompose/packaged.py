@@ -8,25 +8,25 @@ from pathlib import Path
 from seethrough.errors import InputError
 
 FOLDER = Path(str(files("seethrough"))) / "avatars_model"
-"""Holds `layers` and `depth`, exported as `python -m seethrough.hub export` does, and a picture."""
+"""Holds `layers` and, where there is a model of depth, `depth`, exported as
+`python -m seethrough.hub export` does, and a picture."""
 
 EXAMPLE = "example.png"
 
 
-def packaged_model(folder: Path) -> tuple[Path, Path]:
-    """The folders of the model of layers and of the model of depth.
+def packaged_model(folder: Path) -> tuple[Path, Path | None]:
+    """The folders of the model of layers and, if there is one, of the model of depth.
 
     Raises:
-        InputError: when they are not there.
+        InputError: when the layers' is not there.
     """
-    found = folder / "layers", folder / "depth"
-    for part in found:
-        if not part.is_dir():
-            raise InputError(
-                f"--model=avatars: {part}: no such folder, so this installation lacks the model:"
-                " install the package again, or choose another with --layers"
-            )
-    return found
+    layers, depth = folder / "layers", folder / "depth"
+    if not layers.is_dir():
+        raise InputError(
+            f"--model=avatars: {layers}: no such folder, so this installation lacks the model:"
+            " install the package again, or choose another with --layers"
+        )
+    return layers, depth if depth.is_dir() else None
 
 
 def packaged_example(folder: Path) -> Path:

@@ -25,7 +25,7 @@ from seethrough.recipe.overrides import override
 
 PROGRAM = "python -m seethrough.decompose"
 
-PACKAGED_MODELS = {"avatars": "layers and depth of drawn heads, small: comes with the package"}
+PACKAGED_MODELS = {"avatars": "drawn heads, small: comes with the package"}
 """The models that need no network, as `--model` takes them."""
 
 LAYER_MODELS = {

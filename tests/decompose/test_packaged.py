@@ -77,10 +77,15 @@ def test_a_file_of_that_name_is_the_user_s_own(
     assert image.name == "mine"
 
 
-def test_an_installation_without_them_says_so(packaged: Path) -> None:
+def test_a_package_without_depth_has_a_fixed_order(packaged: Path) -> None:
     shutil.rmtree(packaged / "depth")
+    assert choose(parse(COMMAND), packaged).depth is None
+
+
+def test_an_installation_without_them_says_so(packaged: Path) -> None:
+    shutil.rmtree(packaged / "layers")
     (packaged / "example.png").unlink()
-    with pytest.raises(InputError, match=r"depth: no such folder, so this installation lacks the"):
+    with pytest.raises(InputError, match=r"layers: no such folder, so this installation lacks the"):
         choose(parse(COMMAND), packaged)
     with pytest.raises(InputError, match=r"example\.png: no such file, so this installation"):
         find_images(["example"], packaged)

@@ -1,5 +1,6 @@
 """Layers to parts, what is told of an image, and when its results count."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -128,26 +129,25 @@ def test_the_page_links_the_files_beside_it(tmp_path: Path) -> None:
         assert all((folder / link).is_file() for link in links)
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond a few bytes, as on a full disk."""
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond a few bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_full_disk_leaves_the_earlier_results(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_full_disk_leaves_the_earlier_results(tmp_path: Path) -> None:
     write(tmp_path / "one")
     before = contents(tmp_path)
-    request.getfixturevalue("small_files")
-    with pytest.raises(InputError, match=r"can't be written .*make room"):
+    with full_disk(), pytest.raises(InputError, match=r"can't be written .*make room"):
         write(tmp_path / "one", {**INPUTS, "seed": 2})
     assert contents(tmp_path) == before
     assert is_done(tmp_path / "one", INPUTS)

@@ -242,7 +242,8 @@ class TestFrameDepths:
 
     def test_the_same_input_gives_the_same_bytes(self, models: Marigold) -> None:
         def bytes_of(page: int = 0, seed: int = 42, **options: Any) -> bytes:
-            given = DepthOptions(**({"resolution": 32, "steps": 2} | options))
+            values: dict[str, Any] = {"resolution": 32, "steps": 2} | options
+            given = DepthOptions(**values)
             depths = frame_depths(models, picture(page), LAYERS, seed, given)
             return b"".join(depth.tobytes() for depth in depths.values())
 
