@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import attrs
@@ -11,6 +12,7 @@ from PIL import Image
 from psd_tools import PSDImage
 
 from seethrough.data.avatars import draw_character
+from seethrough.decompose.__main__ import main
 from seethrough.decompose.folder import Options, decompose_images
 from seethrough.decompose.images import find_images
 from seethrough.decompose.models import choose, frames_together
@@ -89,3 +91,44 @@ def test_an_installation_without_them_says_so(packaged: Path) -> None:
         choose(parse(COMMAND), packaged)
     with pytest.raises(InputError, match=r"example\.png: no such file, so this installation"):
         find_images(["example"], packaged)
+
+
+class TestTheModelItself:
+    """The shipped weights, from one command to a PSD."""
+
+    def test_the_example_is_taken_apart_without_a_network(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_network(*address: object) -> None:
+            raise AssertionError(f"connects to {address}")
+
+        monkeypatch.setattr(socket.socket, "connect", no_network)
+        assert main([*COMMAND, f"--out={tmp_path}"]) == 0
+        folder = tmp_path / "example"
+        document = PSDImage.open(folder / "example.psd")
+        assert document.size == (192, 192)
+        true = {
+            layer.tag: layer.rgba[..., 3] > 127
+            for layer in draw_character(1010, "test", 192).layers
+        }
+        found = {layer.name: layer for layer in document}
+        assert {"face", "topwear", "front hair", "back hair", "neck"} <= set(found)
+        # At most a fifth of the parts are of tags that the character lacks.
+        assert len(set(found) - set(true)) <= len(found) / 5
+        for name in ("face", "topwear", "front hair", "back hair"):
+            alpha = np.zeros((192, 192), bool)
+            left, top, right, bottom = found[name].bbox
+            alpha[top:bottom, left:right] = np.asarray(found[name].topil())[..., 3] > 127
+            both, either = alpha & true[name], alpha | true[name]
+            assert both.sum() / either.sum() > 0.5, name
+
+    def test_its_card_tells_what_it_reaches(self) -> None:
+        scores = json.loads((FOLDER / "scores.json").read_text())["layers"]
+        assert scores["packed"]["chain_big_iou"] >= 0.65
+        assert scores["packed"]["chain_hidden_recall"] > scores["trained"]["nearest_hidden_recall"]
+        assert scores["packed"]["chain_false_layers"] < 0.2
+        assert "| alpha IoU, big tags |" in (FOLDER / "README.md").read_text()
+
+    def test_it_is_small_enough_to_ship(self) -> None:
+        files = [path for path in FOLDER.rglob("*") if path.is_file()]
+        assert sum(path.stat().st_size for path in files) <= 24e6
