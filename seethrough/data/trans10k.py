@@ -2,8 +2,11 @@
 
 Version 1 (TransLab, Xie et al., 2020) tells things, such as cups and bottles, from stuff, such as
 windows and glass doors; version 2 (Trans2Seg, Xie et al., 2021) has the same 10,428 photos with
-eleven classes. Both are downloaded by hand, for academic use, from the page in `HOME_PAGE`, and
-unpacked into a folder of these:
+eleven classes. Both are downloaded by hand, for academic use, from
+
+    `HOME_PAGE`
+
+and unpacked into a folder of these:
 
     v1  train/images/NAME.jpg                train/masks/NAME_mask.png
         validation/easy/images/NAME.jpg      validation/easy/masks/NAME_mask.png

@@ -1,35 +1,14 @@
 """The command line: `python -m seethrough.decompose IMAGE... [--flags]`."""
 
-import os
 import sys
 
+from seethrough.commands import run_command
 from seethrough.decompose.settings import help_text, parse
-from seethrough.errors import InputError
-
-INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code: 1 when an image failed, 2 for bad input."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if "--help" in given or "-h" in given:
-        print(help_text())
-        return 0
-    try:
-        failures = _run(given)
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # `| head` closed the pipe. Python would complain again when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INTERRUPTED
-    if failures:
-        print(f"failed: {len(failures)}", *failures, sep="\n  ", file=sys.stderr)
-    return 1 if failures else 0
+    return run_command(arguments, help_text, _run)
 
 
 def _run(arguments: list[str]) -> list[str]:

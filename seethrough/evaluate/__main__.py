@@ -2,8 +2,8 @@
 
 import sys
 
+from seethrough.commands import run_command
 from seethrough.evaluate.settings import help_text, parse
-from seethrough.segment.commands import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:

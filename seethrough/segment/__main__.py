@@ -2,7 +2,7 @@
 
 import sys
 
-from seethrough.segment.commands import run_command
+from seethrough.commands import run_command
 from seethrough.segment.settings import help_text, parse
 
 

@@ -1,4 +1,4 @@
-"""What the command lines that segment photos share: help, errors, exit codes. Imports no torch."""
+"""What command lines over pictures share: help, errors, exit codes. Imports no torch."""
 
 import os
 import sys
@@ -27,10 +27,10 @@ def run_command(
         The exit code: 0, 1 when something failed, 2 for bad input, 130 for an interruption.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    if "--help" in given or "-h" in given:
-        print(help_text())
-        return 0
     try:
+        if "--help" in given or "-h" in given:
+            print(help_text(), flush=True)
+            return 0
         failures = run(given)
     except RecipeError as problem:
         if rank() == 0:
