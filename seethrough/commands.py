@@ -1,4 +1,4 @@
-"""What command lines over pictures share: help, errors, exit codes. Imports no torch."""
+"""What command lines share: help, errors, exit codes. Imports no torch."""
 
 import os
 import sys

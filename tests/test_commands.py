@@ -1,4 +1,4 @@
-"""What command lines over pictures share: help, errors, exit codes."""
+"""What command lines share: help, errors, exit codes."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_the_exit_code_says_how_it_ended(capsys: pytest.CaptureFixture[str]) -> 
     assert "goes on from here" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("program", ["decompose", "segment", "evaluate"])
+@pytest.mark.parametrize("program", ["decompose", "segment", "evaluate", "hub"])
 def test_a_pipe_that_is_closed_is_no_error(program: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", f"seethrough.{program}", "--help"],

@@ -5,7 +5,7 @@ from typing import Literal
 
 import attrs
 
-from seethrough.arguments import take_apart
+from seethrough.arguments import settings_help, take_settings
 from seethrough.recipe import (
     Execution,
     Hub,
@@ -16,12 +16,7 @@ from seethrough.recipe import (
     RecipeError,
     Section,
     recipe,
-    show_value,
 )
-from seethrough.recipe.base import facts, values
-from seethrough.recipe.errors import nearest
-from seethrough.recipe.kinds import describe
-from seethrough.recipe.overrides import override
 
 PROGRAM = "python -m seethrough.decompose"
 
@@ -137,25 +132,17 @@ def parse(arguments: list[str]) -> Command:
         RecipeError: for an unknown or repeated flag, a value of another kind, and when nothing
             says which images or which model.
     """
-    fields = facts(Settings).fields
-    switches = [name for name, field in fields.items() if field.kind is bool]
-    words, flags = take_apart(arguments, "seethrough.decompose", switches)
-    for name in flags:
-        if name not in fields and name not in OPTIONS:
-            raise RecipeError(f"--{name}: no such flag; {nearest(name, [*fields, *OPTIONS])}")
-    settings, _ = override(
-        Settings(), [(name, text) for name, text in flags.items() if name in fields]
-    )
+    words, settings, folders = take_settings(arguments, "seethrough.decompose", Settings(), OPTIONS)
     if not words and not settings.plan:
         raise RecipeError(f"no image given: {PROGRAM} IMAGE... [--flags]; --help lists the flags")
-    run = Path(flags["from"]) if "from" in flags else None
+    run = Path(folders["from"]) if "from" in folders else None
     if settings.model is not None:
         others = {"layers": settings.layers, "depth": settings.depth, "from": run}
         if given := [f"--{name}" for name, value in others.items() if value is not None]:
             raise RecipeError(f"--model and {', '.join(given)}: one choice of models at a time")
     elif settings.layers is None and run is None:
         raise RecipeError(f"no model of layers given; choose one:\n{_choices()}")
-    return Command(words, settings, run, Path(flags.get("out", "decomposed")))
+    return Command(words, settings, run, Path(folders.get("out", "decomposed")))
 
 
 def _choices() -> str:
@@ -187,13 +174,4 @@ def help_text() -> str:
         "",
         "flags",
     ]
-    for name, (kind, doc) in OPTIONS.items():
-        lines += [f"  --{name}={kind}", f"      {doc}"]
-    defaults = values(facts(Settings).default)
-    for name, field in facts(Settings).fields.items():
-        if field.kind is bool:
-            lines.append(f"  --{name}")
-        else:
-            lines.append(f"  --{name}={show_value(defaults[name])}  ({describe(field.kind)})")
-        lines.append(f"      {field.doc}")
-    return "\n".join([*lines, "", "models", _choices()])
+    return "\n".join([*lines, settings_help(Settings(), OPTIONS), "", "models", _choices()])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from seethrough.arguments import take_apart
-from seethrough.errors import InputError
+from seethrough.commands import run_command
 from seethrough.hub.settings import Download, Export, Upload
 from seethrough.recipe import RecipeError, Section
 from seethrough.recipe.base import facts
@@ -18,7 +18,6 @@ USAGE = {
     "upload": "python -m seethrough.hub upload FOLDER|RUN REPO [--flags]",
     "download": "python -m seethrough.hub download REPO FOLDER [--flags]",
 }
-INTERRUPTED = 130
 
 Settings = TypeVar("Settings", bound=Section)
 
@@ -26,18 +25,7 @@ Settings = TypeVar("Settings", bound=Section)
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code, 2 for bad input."""
     given = sys.argv[1:] if arguments is None else arguments
-    try:
-        if not given or "--help" in given or "-h" in given:
-            print(_help())
-        else:
-            print(_run(given))
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    return run_command(given or ["--help"], _help, _run)
 
 
 def _help() -> str:
@@ -64,7 +52,13 @@ An interrupted upload or download goes on with the same command. All that arrive
 with the hub's hashes. The token is that of `hf auth login`, or HF_TOKEN."""
 
 
-def _run(arguments: list[str]) -> str:
+def _run(arguments: list[str]) -> list[str]:
+    print(_done(arguments))
+    return []
+
+
+def _done(arguments: list[str]) -> str:
+    """Run a command; returns what to tell."""
     words, flags = take_apart(arguments, "seethrough.hub", switches=("private",))
     usages = [USAGE[words[0]]] if words and words[0] in USAGE else list(USAGE.values())
     if len(words) != 3 or len(usages) > 1:
