@@ -70,12 +70,17 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         self.layers = layer_dataset(stage.data, context)
 
     def build(self) -> nn.Module:
-        model = self.stage.model
-        if model.vae is None or model.transparent_vae is None:
+        vae, transparent_vae = self.stage.model.vae, self.stage.model.transparent_vae
+        if vae is None or transparent_vae is None:
             return self._new()
-        vae = load_model(AutoencoderKL, self.context.path(model.vae), torch.float32)
-        transparent_vae = load_transparent_vae(self.context.path(model.transparent_vae))
-        return Autoencoders(vae, transparent_vae).requires_grad_(True).train()
+        return (
+            Autoencoders(
+                load_model(AutoencoderKL, self.context.path(vae), torch.float32),
+                load_transparent_vae(self.context.path(transparent_vae)),
+            )
+            .requires_grad_(True)
+            .train()
+        )
 
     def _new(self) -> Autoencoders:
         model = self.stage.model

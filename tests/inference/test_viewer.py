@@ -407,10 +407,21 @@ def test_everything_is_reached_by_tab_with_focus_in_sight(open_viewer: Open):
         const outlined = [element, element.nextElementSibling].some(one => one
             && getComputedStyle(one).opacity > 0 && getComputedStyle(one).outlineStyle === "solid");
         const inRow = element.closest("li") && (element.className || "eye");
-        return [inRow || element.id || element.name, outlined];
+        return [inRow || element.id || element.name || element.textContent, outlined];
     }"""
     for expected in (
-        *("open-help", "stage", "explode", "wipe", "view", "ground", "all"),
+        *(
+            "PSD",
+            "Depth PSD",
+            "JSON",
+            "open-help",
+            "stage",
+            "explode",
+            "wipe",
+            "view",
+            "ground",
+            "all",
+        ),
         *("eye", "pick", "solo"),  # Of one row: the tab key takes the list as one.
     ):
         page.keyboard.press("Tab")
