@@ -1,15 +1,13 @@
 """The text condition of Marigold: the empty prompt, the same for every picture and frame."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
-from seethrough.errors import InputError
 from seethrough.models.checkpoints import open_base
+from seethrough.models.text_encoder import load_text_encoder
 
 
 def encode_empty_prompt(
@@ -29,17 +27,7 @@ def encode_empty_prompt(
     Raises:
         InputError: when the tokenizer or the encoder is missing or cannot be read.
     """
-    base = open_base(folder)
-    tokenizer_folder, encoder_folder = base.require("tokenizer"), base.require("text_encoder")
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
-        encoder: Any = CLIPTextModel.from_pretrained(
-            encoder_folder, dtype=dtype, local_files_only=True
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"{base.folder}: tokenizer or text_encoder cannot be read ({error})"
-        ) from error
+    tokenizer, encoder = load_text_encoder(open_base(folder), "", CLIPTextModel, dtype)
     tokens = tokenizer("", padding="do_not_pad", return_tensors="pt").input_ids
     with torch.no_grad():
         return encoder.to(device).eval()(tokens.to(device))[0][0]

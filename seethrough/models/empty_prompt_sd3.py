@@ -6,16 +6,17 @@ pipeline has it where T5 is left out.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModelWithProjection
 
 from seethrough.errors import InputError
 from seethrough.models.checkpoints import open_base, read_config
+from seethrough.models.text_encoder import load_text_encoder
 
 EMBEDS, POOLED = "prompt_embeds", "pooled_prompt_embeds"
 """Names of the stored tensors."""
@@ -49,18 +50,7 @@ def encode_empty_prompt_sd3(
     features: list[Tensor] = []
     pooled: list[Tensor] = []
     for suffix in ("", "_2"):
-        encoder_folder = base.require(f"text_encoder{suffix}")
-        try:
-            tokenizer = CLIPTokenizer.from_pretrained(
-                base.require(f"tokenizer{suffix}"), local_files_only=True
-            )
-            encoder: Any = CLIPTextModelWithProjection.from_pretrained(
-                encoder_folder, dtype=dtype, local_files_only=True
-            )
-        except (OSError, ValueError, SafetensorError) as error:
-            raise InputError(
-                f"{base.folder}: tokenizer{suffix} or text_encoder{suffix} cannot be read ({error})"
-            ) from error
+        tokenizer, encoder = load_text_encoder(base, suffix, CLIPTextModelWithProjection, dtype)
         tokens = tokenizer("", padding="max_length", return_tensors="pt").input_ids
         with torch.no_grad():
             output = encoder.to(device).eval()(tokens.to(device), output_hidden_states=True)

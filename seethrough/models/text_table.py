@@ -19,10 +19,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from seethrough.errors import InputError
 from seethrough.models.checkpoints import Base, open_base
+from seethrough.models.text_encoder import load_text_encoder
 
 TENSORS_FILE = "text_table.safetensors"
 CAPTIONS_FILE = "text_table.json"
@@ -129,16 +130,8 @@ def encode_captions(
     """
     base = open_base(folder)
     unique = tuple(dict.fromkeys(captions))
-    first, _ = _encode(base, "tokenizer", "text_encoder", CLIPTextModel, unique, device, dtype)
-    second, pooled = _encode(
-        base,
-        "tokenizer_2",
-        "text_encoder_2",
-        CLIPTextModelWithProjection,
-        unique,
-        device,
-        dtype,
-    )
+    first, _ = _encode(base, "", CLIPTextModel, unique, device, dtype)
+    second, pooled = _encode(base, "_2", CLIPTextModelWithProjection, unique, device, dtype)
     return TextTable(unique, torch.cat([first, second], dim=-1), pooled)
 
 
@@ -177,22 +170,14 @@ def cached_captions(
 
 def _encode(
     base: Base,
-    tokenizer_name: str,
-    encoder_name: str,
+    suffix: str,
     encoder_class: type[Any],
     captions: Sequence[str],
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Penultimate hidden states (N, tokens, width) and the encoder's first output."""
-    tokenizer_folder, encoder_folder = base.require(tokenizer_name), base.require(encoder_name)
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
-        encoder = encoder_class.from_pretrained(encoder_folder, dtype=dtype, local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"{base.folder}: {tokenizer_name} or {encoder_name} cannot be read ({error})"
-        ) from error
+    tokenizer, encoder = load_text_encoder(base, suffix, encoder_class, dtype)
     tokens = tokenizer(
         list(captions),
         padding="max_length",

@@ -8,6 +8,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 
 from seethrough.models.empty_prompt_sd3 import PromptEmbeddings
+from tests.tasks.small_sd3 import VAE_CONFIG
 
 SIDE = 64
 """A resolution that the small model sees: 4 x 4 tokens."""
@@ -35,21 +36,10 @@ def write_small_transparency(folder: Path) -> Path:
         "dual_attention_layers": (0,),
         "qk_norm": "rms_norm",
     }
-    vae_config: dict[str, Any] = {
-        "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4,
-        "block_out_channels": (4, 4, 8, 8),
-        "norm_num_groups": 2,
-        "latent_channels": 16,
-        "scaling_factor": 1.5305,
-        "shift_factor": 0.0609,
-        "use_quant_conv": False,
-        "use_post_quant_conv": False,
-    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         transformer = SD3Transformer2DModel(**transformer_config)
-        vae = AutoencoderKL(**vae_config)
+        vae = AutoencoderKL(**VAE_CONFIG)
         with torch.no_grad():
             # A new network's mask is flat: every pixel on one side of the threshold.
             vae.decoder.conv_out.weight.mul_(6)

@@ -28,22 +28,25 @@ class SmallSD3:
     """Three photos to train on; one easy and one hard to validate with."""
 
 
+VAE_CONFIG: dict[str, Any] = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (4, 4, 8, 8),
+    "norm_num_groups": 2,
+    "latent_channels": 16,
+    "scaling_factor": 1.5305,
+    "shift_factor": 0.0609,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+"""An autoencoder of 16 latent channels, an eighth of the side."""
+
+
 def write_small_vae(folder: Path) -> Path:
-    """An autoencoder of 16 latent channels, an eighth of the side."""
-    config: dict[str, Any] = {
-        "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4,
-        "block_out_channels": (4, 4, 8, 8),
-        "norm_num_groups": 2,
-        "latent_channels": 16,
-        "scaling_factor": 1.5305,
-        "shift_factor": 0.0609,
-        "use_quant_conv": False,
-        "use_post_quant_conv": False,
-    }
+    """Write the autoencoder: the same bytes at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
-        AutoencoderKL(**config).save_pretrained(folder)
+        AutoencoderKL(**VAE_CONFIG).save_pretrained(folder)
     return folder
 
 
