@@ -17,30 +17,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
-import cv2
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from seethrough.data.crops import argb_planes, fit_layer, fit_levels
+from seethrough.data.crops import argb_planes, fit_levels
 from seethrough.data.depth import disk_to_depth
 from seethrough.data.draws import Draw
 from seethrough.data.layout import Box
 from seethrough.data.padding import bleed_batch
-from seethrough.data.tags import TAGS_V2, V2_PARTS
+from seethrough.data.tags import TAGS_V2
 from seethrough.errors import InputError
-from seethrough.inference.composite import Image8, Plane, content_box, flatten
+from seethrough.inference.composite import Image8, Plane, content_box
 from seethrough.inference.depth_ensemble import ensemble_depths
+from seethrough.inference.depth_frames import Place, merge_frames, where_layers
 from seethrough.inference.memory import WHOLE, MemoryMode
 from seethrough.inference.progress import Tell, silent
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, open_base, unet_folder
 from seethrough.models.empty_prompt import encode_empty_prompt
-
-LEAST_ALPHA = 15
-"""Alpha (0 to 255) below this becomes 0 before the network sees a layer, as published."""
 
 
 @attrs.frozen
@@ -185,7 +182,7 @@ def frame_depths(
     if not frames:
         tell("depth", depth_work(options))
         return {}
-    anywhere = _where(page, frames)
+    anywhere = where_layers(page, frames)
     seen = content_box(anywhere) if options.crop_to == "character" else None
     place = _place(page, models, options, seen)
     present = list(frames)
@@ -241,80 +238,14 @@ def depth_work(options: DepthOptions) -> float:
     return options.ensemble * (options.steps + 1)
 
 
-def merge_frames(layers: Mapping[str, Image8], size: tuple[int, int]) -> dict[str, Image8]:
-    """Layers of either version as V2's frames, in the order of `TAGS_V2`; absent ones are left out.
-
-    A tag's own layer counts, or else its V3 parts over each other. Faint pixels become transparent.
-
-    Raises:
-        ValueError: when a layer is not (*size, 4).
-    """
-    frames: dict[str, Image8] = {}
-    for tag in TAGS_V2:
-        tags = [tag] if tag in layers else V2_PARTS.get(tag, ())
-        parts = [_cleared(layers[part], size) for part in tags if part in layers]
-        parts = [part for part in parts if part[..., 3].any()]
-        if parts:
-            frames[tag] = parts[0] if len(parts) == 1 else flatten(parts, size).straight()
-    return frames
-
-
-def _cleared(layer: Image8, size: tuple[int, int]) -> Image8:
-    if layer.shape != (*size, 4):
-        raise ValueError(f"a layer has shape {layer.shape}, the page {(*size, 4)}")
-    result = layer.copy()
-    alpha = cv2.extractChannel(result, 3)
-    _, alpha = cv2.threshold(alpha, LEAST_ALPHA - 1, 0, cv2.THRESH_TOZERO)
-    cv2.insertChannel(alpha, result, 3)
-    return result
-
-
-def _where(page: Image8, frames: Mapping[str, Image8]) -> Image8:
-    """The page as the network sees it: where there is any layer."""
-    alpha = np.zeros(page.shape[:2], np.uint16)
-    for frame in frames.values():
-        alpha += frame[..., 3]
-    return np.dstack([page[..., :3], np.minimum(alpha, 255).astype(np.uint8)])
-
-
 def _page_seed(seed: int, page: Image8) -> int:
     digest = hashlib.blake2b(f"{seed} {page.shape} ".encode() + page.tobytes(), digest_size=7)
     return int.from_bytes(digest.digest(), "little")
 
 
-@attrs.frozen
-class _Place:
-    """A square around the middle of a part of a page, seen at `resolution`."""
-
-    width: int
-    height: int
-    """Of the page."""
-    box: Box
-    """The square, in pixels of the page; it may stick out."""
-    resolution: int
-
-    def fit(self, picture: Image8) -> Image8:
-        """The picture as the network sees it."""
-        whole = (0, 0, self.width, self.height)
-        return fit_layer(picture, whole, self.box, self.resolution, flip=False)
-
-    def back(self, depth: Plane) -> Plane:
-        """What the network says, on the page again; 0 outside of the square."""
-        left, top, right, bottom = self.box
-        side = right - left
-        if side != self.resolution:
-            method = cv2.INTER_AREA if self.resolution > side else cv2.INTER_LINEAR
-            depth = np.asarray(cv2.resize(depth, (side, side), interpolation=method), np.float32)
-        page = np.zeros((self.height, self.width), np.float32)
-        x1, y1 = max(left, 0), max(top, 0)
-        x2, y2 = min(right, self.width), min(bottom, self.height)
-        page[y1:y2, x1:x2] = depth[y1 - top : y2 - top, x1 - left : x2 - left]
-        return page
-
-
 def _place(
     page: np.ndarray, models: Marigold, options: DepthOptions, seen: Box | None = None
-) -> _Place:
+) -> Place:
     """Where the network looks: around the part `seen` of a page (H, W, ...), by default all."""
     height, width = page.shape[:2]
     x1, y1, x2, y2 = seen or (0, 0, width, height)
@@ -328,7 +259,7 @@ def _place(
             f" take {max(resolution // scale, 1) * scale}"
         )
     left, top = x1 - (side - (x2 - x1)) // 2, y1 - (side - (y2 - y1)) // 2
-    return _Place(width, height, (left, top, left + side, top + side), resolution)
+    return Place(width, height, (left, top, left + side, top + side), resolution)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from seethrough.data.tags import TAGS_V2
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8
+from seethrough.inference.depth_frames import merge_frames
 from seethrough.inference.marigold import (
     DepthOptions,
     Marigold,
@@ -29,11 +30,11 @@ from seethrough.inference.marigold import (
     frame_depths,
     load_marigold,
     load_scheduler,
-    merge_frames,
     reconstruct_depths,
 )
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.small_base import save_small_marigold
+from tests.inference.grey_layers import LAYERS, layer
 from tests.inference.small import small_unet
 from tests.models.packed import save_packed
 
@@ -99,22 +100,6 @@ def models(repository: Path) -> Marigold:
 
 def picture(seed: int, height: int = 40, width: int = 40) -> Image8:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
-
-
-def layer(color: int, box: tuple[int, int, int, int], size: tuple[int, int] = (40, 40)) -> Image8:
-    """A layer of one grey, opaque in a box."""
-    result = np.zeros((*size, 4), np.uint8)
-    x1, y1, x2, y2 = box
-    result[y1:y2, x1:x2] = (color, color, color, 255)
-    return result
-
-
-LAYERS = {
-    "front hair": layer(50, (4, 2, 36, 12)),
-    "face": layer(200, (8, 6, 30, 24)),
-    "topwear": layer(120, (4, 22, 36, 40)),
-    "tail": layer(0, (0, 0, 0, 0)),
-}
 
 
 class TestScheduler:
@@ -188,42 +173,6 @@ class TestLoad:
         shutil.rmtree(tmp_path / "base" / part)
         with pytest.raises(InputError, match=f"no subfolder '{part}'"):
             load_marigold(repository, tmp_path / "base")
-
-
-class TestMergeFrames:
-    def test_v3_layers_become_v2_frames_in_their_order(self) -> None:
-        parts = {
-            "eyebrow": layer(1, (0, 0, 4, 4)),
-            "eyewhite": layer(2, (2, 2, 8, 8)),
-            "back hair": layer(3, (0, 0, 40, 40)),
-            "front hair": layer(4, (0, 0, 40, 10)),
-            "head": layer(5, (0, 0, 40, 40)),
-            "face": layer(6, (0, 0, 9, 9)),
-            "tail": layer(7, (0, 0, 0, 0)),
-        }
-        frames = merge_frames(parts, (40, 40))
-        assert list(frames) == ["hair", "face", "eyes"]
-        assert frames["hair"][[5, 20], 5].tolist() == [[4, 4, 4, 255], [3, 3, 3, 255]]
-        assert frames["eyes"][[3, 5], [3, 5], 0].tolist() == [1, 2]
-        assert (frames["face"] == parts["face"]).all()
-
-    def test_a_v2_layer_goes_before_v3_parts(self) -> None:
-        hair = layer(9, (0, 0, 5, 5))
-        frames = merge_frames({"hair": hair, "front hair": layer(4, (0, 0, 40, 10))}, (40, 40))
-        assert (frames["hair"] == hair).all()
-
-    def test_faint_pixels_are_cleared(self) -> None:
-        face = layer(9, (0, 0, 5, 5))
-        face[..., 3] = np.minimum(face[..., 3], 14)
-        assert merge_frames({"face": face}, (40, 40)) == {}
-        face[0, 0, 3] = 15
-        (frame,) = merge_frames({"face": face}, (40, 40)).values()
-        assert frame[..., 3].sum() == 15
-        assert face[0, 1, 3] == 14  # the caller's own layer stays as it was
-
-    def test_a_layer_of_another_size(self) -> None:
-        with pytest.raises(ValueError, match=r"shape \(40, 40, 4\), the page \(40, 30, 4\)"):
-            merge_frames(LAYERS, (40, 30))
 
 
 class TestFrameDepths:
