@@ -37,10 +37,11 @@ from seethrough.recipes.stand_ins import (
     TEST_LIST,
     TRAIN_LIST,
     TRANSPARENT_VAE,
+    UNTRACKED,
     VAE,
     DrawnSamples,
 )
-from seethrough.recipes.training import Device, Hardware, Schedule, Tracking
+from seethrough.recipes.training import Device, Hardware, Schedule
 from seethrough.recipes.transparent_vae import (
     TransparentVaeData,
     TransparentVaeLoss,
@@ -65,7 +66,6 @@ HARDWARE: Hardware = change(
     gradient_checkpointing=False,
 )
 ONE_PROCESS: Device = change(Device, device="cpu", threads=2)
-TRACKING: Tracking = change(Tracking, tracker=None)
 """What all stages have in common that take minutes on two cores."""
 
 
@@ -93,7 +93,7 @@ class AvatarsChain(DrawnSamples):
         loss=change(TransparentVaeLoss, kl=0.0, identity=0.0),
         schedule=SCHEDULE,
         hardware=HARDWARE,
-        tracking=TRACKING,
+        tracking=UNTRACKED,
     )
     """Trains the decoders further, on what else they will be given: depth, and nothing."""
 
@@ -116,7 +116,7 @@ class AvatarsChain(DrawnSamples):
         objective=change(Objective, posterior="mean", offset_probability=0.0),
         schedule=SCHEDULE,
         hardware=HARDWARE,
-        tracking=TRACKING,
+        tracking=UNTRACKED,
     )
     """Trains the model of layers in 2D."""
 
@@ -137,7 +137,7 @@ class AvatarsChain(DrawnSamples):
         objective=change(Objective3D, posterior="mean", offset_probability=0.0),
         schedule=SCHEDULE,
         hardware=HARDWARE,
-        tracking=TRACKING,
+        tracking=UNTRACKED,
     )
     """Trains the model of layers in 3D."""
 
@@ -171,7 +171,7 @@ class AvatarsChain(DrawnSamples):
         ),
         schedule=SCHEDULE,
         hardware=HARDWARE,
-        tracking=TRACKING,
+        tracking=UNTRACKED,
     )
     """Trains the model of depth in 2D."""
 
@@ -199,7 +199,7 @@ class AvatarsChain(DrawnSamples):
         ),
         schedule=SCHEDULE,
         hardware=HARDWARE,
-        tracking=TRACKING,
+        tracking=UNTRACKED,
     )
     """Trains the model of depth in 3D, on all frames at a time, as it is used."""
 

@@ -26,6 +26,37 @@ SIDE = 64
 """Of the pages and pictures in px."""
 
 
+UNTRACKED: Tracking = change(Tracking, tracker=None)
+"""What lasts minutes is watched where it runs."""
+
+
+def brief(max_steps: int, warmup_steps: int) -> Schedule:
+    """The schedule of an autoencoder that is trained in minutes."""
+    return change(
+        Schedule,
+        max_steps=max_steps,
+        warmup_steps=warmup_steps,
+        floor=0.02,
+        checkpoint_every=500,
+        keep_checkpoints=1,
+        pictures_every=None,
+        log_every=50,
+    )
+
+
+def two_cores(micro_batch: int) -> Hardware:
+    """Two processes on the CPU, of one thread each."""
+    return change(
+        Hardware,
+        device="cpu",
+        processes=2,
+        threads=1,
+        channels_last=True,
+        micro_batch=micro_batch,
+        loader_workers=0,
+    )
+
+
 @recipe
 class DrawnSamples(Experiment):
     """Stages that make what every recipe takes from outside: samples, and an autoencoder."""
@@ -58,26 +89,9 @@ class DrawnSamples(Experiment):
         ),
         loss=change(TransparentVaeLoss, kl=1e-2, identity=0.0),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
-        schedule=change(
-            Schedule,
-            max_steps=640,
-            warmup_steps=64,
-            floor=0.02,
-            checkpoint_every=500,
-            keep_checkpoints=1,
-            pictures_every=None,
-            log_every=50,
-        ),
-        hardware=change(
-            Hardware,
-            device="cpu",
-            processes=2,
-            threads=1,
-            channels_last=True,
-            micro_batch=8,
-            loader_workers=0,
-        ),
-        tracking=change(Tracking, tracker=None),
+        schedule=brief(max_steps=640, warmup_steps=64),
+        hardware=two_cores(micro_batch=8),
+        tracking=UNTRACKED,
     )
     """Trains the autoencoders from new weights."""
 

@@ -13,8 +13,8 @@ from seethrough.recipes.glass_scenes import GlassScenes
 from seethrough.recipes.glass_scores import GlassScores
 from seethrough.recipes.photo_vae import PhotoVaeModel, PhotoVaeTrain
 from seethrough.recipes.small_base import SmallSD3
-from seethrough.recipes.stand_ins import BASE, SIDE, shortened
-from seethrough.recipes.training import AdamW, Device, Hardware, Schedule, Tracking
+from seethrough.recipes.stand_ins import BASE, SIDE, UNTRACKED, brief, shortened, two_cores
+from seethrough.recipes.training import AdamW, Device
 from seethrough.recipes.transparency import (
     EmptyPrompt,
     TransparencyChain,
@@ -49,26 +49,9 @@ class TransparencyRehearsal(Experiment):
             random_noise=0.0,
         ),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
-        schedule=change(
-            Schedule,
-            max_steps=500,
-            warmup_steps=50,
-            floor=0.02,
-            checkpoint_every=500,
-            keep_checkpoints=1,
-            pictures_every=None,
-            log_every=50,
-        ),
-        hardware=change(
-            Hardware,
-            device="cpu",
-            processes=2,
-            threads=1,
-            channels_last=True,
-            micro_batch=8,
-            loader_workers=0,
-        ),
-        tracking=change(Tracking, tracker=None),
+        schedule=brief(max_steps=500, warmup_steps=50),
+        hardware=two_cores(micro_batch=8),
+        tracking=UNTRACKED,
     )
     """Trains the autoencoder from new weights."""
 
