@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seethrough.data.class_colours import paint
 from seethrough.data.draws import Draw
 from seethrough.data.transparency import TransparencyDataset
+from seethrough.models.new_autoencoder import new_autoencoder
 from seethrough.recipes.photo_vae import PhotoVaeTrain
 from seethrough.tasks.noise import normal
 from seethrough.tasks.task import Batch, Loss, StageContext, Task
@@ -46,25 +47,17 @@ class PhotoVae(Task[PhotoVaeTrain]):
 
     def build(self) -> Autoencoder:
         model = self.stage.model
-        levels = len(model.channels)
-        shape: dict[str, Any] = {
-            "down_block_types": ("DownEncoderBlock2D",) * levels,
-            "up_block_types": ("UpDecoderBlock2D",) * levels,
-            "block_out_channels": model.channels,
-            "layers_per_block": model.layers,
-            "latent_channels": model.latent_channels,
-            "norm_num_groups": model.norm_groups,
-            "sample_size": self.stage.data.target_sizes[0],
-            # As in SD3: the latents are what the encoder's last layer gives.
-            "use_quant_conv": False,
-            "use_post_quant_conv": False,
-        }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.stage.seed)
-            vae = AutoencoderKL(**shape)
-        last: Any = vae.encoder.conv_out
-        _, log_variance = last.bias.data.chunk(2)
-        log_variance.fill_(model.initial_log_variance)
+            vae = new_autoencoder(
+                model.channels,
+                layers=model.layers,
+                norm_groups=model.norm_groups,
+                latent_channels=model.latent_channels,
+                side=self.stage.data.target_sizes[0],
+                initial_log_variance=model.initial_log_variance,
+                quant_conv=False,
+            )
         return Autoencoder(vae)
 
     def dataset(self) -> TransparencyDataset:

@@ -15,6 +15,7 @@ from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import load_model
+from seethrough.models.new_autoencoder import new_autoencoder
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
 from seethrough.tasks.datasets import held_out, layer_dataset, readable
 from seethrough.tasks.latents import load_transparent_vae, network_input
@@ -86,19 +87,14 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         model = self.stage.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.stage.seed)
-            levels = len(model.vae_channels)
-            shape: dict[str, Any] = {
-                "down_block_types": ("DownEncoderBlock2D",) * levels,
-                "up_block_types": ("UpDecoderBlock2D",) * levels,
-                "block_out_channels": model.vae_channels,
-                "layers_per_block": model.vae_layers,
-                "latent_channels": model.latent_channels,
-                "norm_num_groups": model.vae_norm_groups,
-                "sample_size": self.stage.data.target_size,
-            }
-            vae = AutoencoderKL(**shape)
-            _, log_variance = vae.quant_conv.bias.data.chunk(2)  # pyright: ignore[reportOptionalMemberAccess]
-            log_variance.fill_(model.initial_log_variance)
+            vae = new_autoencoder(
+                model.vae_channels,
+                layers=model.vae_layers,
+                norm_groups=model.vae_norm_groups,
+                latent_channels=model.latent_channels,
+                side=self.stage.data.target_size,
+                initial_log_variance=model.initial_log_variance,
+            )
             transparent_vae = TransparentVAE(
                 encoder_channels=model.encoder_channels,
                 block_out_channels=model.decoder_channels,
