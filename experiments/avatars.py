@@ -116,6 +116,11 @@ class Avatars(AvatarsChain):
         precision="fp32",
     )
 
+    depth_vae: TransparentVaeTrain = change(
+        TransparentVaeTrain,
+        data=change(TransparentVaeData, target_size=SIDE),
+        schedule=change(Schedule, max_steps=800),
+    )
     depth_base: SmallMarigold = change(SmallMarigold, channels=(48, 64, 64))
     depth_2d: Marigold2DTrain = change(
         Marigold2DTrain,

@@ -115,8 +115,8 @@ class _Recorded(Exception):
 class _Recorder(nn.Module):
     """Stands where the network does, and remembers what it is called with."""
 
-    def forward(self, calls: dict[int, dict[str, Any]]) -> None:
-        ((self.group, self.arguments),) = calls.items()
+    def forward(self, calls: list[tuple[int, dict[str, Any]]]) -> None:
+        ((self.group, self.arguments),) = calls
         raise _Recorded
 
 

@@ -262,7 +262,7 @@ def _drawing_order(
     rng: np.random.Generator, parts: dict[str, Part], art: dict[str, str]
 ) -> list[str]:
     """Tags back to front."""
-    tucked, brows_over, hat_under = (rng.random() < share for share in (0.3, 0.25, 0.3))
+    tucked, brows_over, hat_under = (rng.random() < 0.5 for _ in range(3))
     features = ["mouth", "nose", "eyewhite", "irides", "eyelash"]
     upper = ["front hair", "eyewear"] if rng.random() < 0.5 else ["eyewear", "front hair"]
     if "hat" in parts and hat_under and parts.get("front", Part("", "")).name in _FRINGES:

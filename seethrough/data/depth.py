@@ -2,7 +2,7 @@
 
 Both are indexed by a draw, and every choice an item makes (crop, mirroring, colour) is a function
 of it. Pictures are ARGB uint8, straight alpha, alpha first; the colour of transparent pixels is
-not filled: whoever feeds a network does so on its device, with `bleed_batch`.
+not filled: whoever feeds a network does so on its device, with `visible_colour`.
 
 Depth is small where it is near: the page's nearest pixel has -1, the background +1. On disk it is
 a level that counts in drawing order, larger nearer. One scale, the page's, holds for the page and
@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import attrs
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from seethrough.data.colours import HsvChange, hsv_change
 from seethrough.data.crops import alpha_box, fit_levels, shrink, square
 from seethrough.data.draws import Draw
 from seethrough.data.items import PAGE, SEEN_ALPHA, Crop, Item
+from seethrough.data.padding import bleed_batch
 from seethrough.data.sample_dataset import GroupDataset, SampleDataset
 from seethrough.errors import InputError
 
@@ -48,6 +50,34 @@ def disk_to_depth(levels: np.ndarray, nearest: int) -> np.ndarray:
     every = np.arange(int(levels.max(initial=0)) + 1)
     depth = (scale - np.minimum(every, nearest)) / scale * 2 - 1
     return depth.astype(np.float32)[levels]
+
+
+def spread(levels: np.ndarray) -> np.ndarray:
+    """Give each empty pixel the level of the nearest one that has any.
+
+    (h, w) uint8 or uint16, 0 empty -> the same; where all are empty, they stay so.
+    """
+    empty = levels == 0
+    if empty.all() or not empty.any():
+        return levels
+    _, nearest = cv2.distanceTransformWithLabels(
+        empty.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    known = np.zeros(int(nearest.max()) + 1, levels.dtype)
+    known[nearest[~empty]] = levels[~empty]
+    return known[nearest]
+
+
+def visible_colour(argb: Tensor, transparent: Literal["bled", "gray"]) -> Tensor:
+    """Bring pictures to what an autoencoder sees of them.
+
+    (N, 4, H, W) uint8 ARGB, straight alpha -> (N, 3, H, W) float32 in [-1, 1]. Where they are
+    transparent stand the colours around it, or 0, mid-gray.
+    """
+    argb = argb.float() / 255
+    if transparent == "gray":
+        return (argb[:, 1:] * 2 - 1) * argb[:, :1]
+    return bleed_batch(argb)[:, 1:] * 2 - 1
 
 
 def depth_mask(argb: Tensor, depth: Tensor) -> Tensor:
@@ -93,6 +123,8 @@ class DepthItem(Item):
     """Whether the pictures and depths are mirrored top to bottom."""
     hsv_change: HsvChange | None = None
     """How the pictures' colours are changed."""
+    spread: bool = False
+    """Whether depths go on beyond their layers, as `spread` does."""
 
     @property
     def names(self) -> list[str]:
@@ -101,7 +133,7 @@ class DepthItem(Item):
 
     def key(self, name: str) -> str:
         """Everything but the sample's bytes that a picture, or a depth, is a function of."""
-        return f"{super().key(name)} {self.flip_vertical} {self.hsv_change!r}"
+        return f"{super().key(name)} {self.flip_vertical} {self.hsv_change!r} {self.spread}"
 
     def bytes_hash(self) -> str:
         """Hash the bytes of all files of the sample, those of depths among them."""
@@ -128,6 +160,8 @@ class DepthItem(Item):
             levels = self.sample.depth(name)
             levels = fit_levels(levels, self.sample.boxes[name], crop.box, self.side, crop.flip)
         nearest = int(self._page_levels.max())
+        if self.spread:
+            levels = spread(levels)
         return self._mirrored(torch.from_numpy(disk_to_depth(levels, nearest))[None])
 
     def _mirrored(self, picture: Tensor) -> Tensor:
@@ -234,12 +268,16 @@ class DepthDataset3D(DepthDataset, GroupDataset):
     with `page_frame`; `depths`, (F, 1, T, T) float32 in [-1, 1]; `masks`, (F, 1, T, T) bool, as
     `depth_mask`; `present`, (F,) bool; `tags`, F names of the frames; `page`, (4, T, T) uint8 ARGB
     with the character's alpha; `group_index`; `name` of the sample; and `draw`. A frame that the
-    sample has no layer for is transparent, far (+1) everywhere, and its mask is empty. A sample
-    without any layer of the group gives the whole page.
+    sample has no layer for is transparent, far (+1) everywhere, and its mask is empty; it is left
+    out without `absent`. A sample without any layer of the group gives the whole page.
     """
 
     page_frame: bool = True
     """Whether the page is the last frame."""
+    absent: bool = True
+    """Whether a tag that the sample has no layer for is a frame."""
+    beyond: Literal["far", "nearest"] = "far"
+    """Depth around a layer: far, or that of its nearest pixel that has one, as by `spread`."""
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         item = self.item(draw)
@@ -269,6 +307,8 @@ class DepthDataset3D(DepthDataset, GroupDataset):
         sample = self.sample(draw.sample)
         group_index = self.group(draw)
         tags = self.groups[group_index]
+        if not self.absent:
+            tags = tuple(tag for tag in tags if tag in sample.boxes)
         page = (PAGE,) if self.page_frame else ()
         return DepthItem(
             draw=draw,
@@ -280,6 +320,7 @@ class DepthDataset3D(DepthDataset, GroupDataset):
             side=self.target_size,
             page_alpha="character",
             hsv_change=hsv_change(draw, self.random_hsv),
+            spread=self.beyond == "nearest",
         )
 
 

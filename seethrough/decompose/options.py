@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import attrs
 import cattrs
@@ -58,14 +58,25 @@ def depth_options(trained: Trained) -> DepthOptions:
     """As the run measures the order of layers itself; if it never did, at the training's size."""
     values = stage_config(trained.run, ORDER_STAGE)
     if not values:
-        side = trained.config("data.target_size")
-        return DepthOptions(resolution=int(side)) if side else DepthOptions()
+        published, side = DepthOptions(), trained.config("data.target_size")
+        return attrs.evolve(
+            published,
+            resolution=int(side) if side else published.resolution,
+            absent_frames=trained.config("data.frames.absent") != "false",
+            transparent=_transparent(trained.config("data.frames.transparent")),
+        )
     return DepthOptions(
         resolution=int(values["resolution"]),
         crop_to="character" if values["crop_to"] == "character" else "page",
         steps=int(values["sampler.steps"]),
         ensemble=int(values["ensemble"]),
+        absent_frames=values["frames.absent"] == "true",
+        transparent=_transparent(values["frames.transparent"]),
     )
+
+
+def _transparent(value: str | None) -> Literal["bled", "gray"]:
+    return "gray" if value == "gray" else "bled"
 
 
 def write_options(folder: Path, options: DecomposeOptions | DepthOptions) -> None:

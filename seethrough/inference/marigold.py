@@ -24,10 +24,9 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from seethrough.data.crops import argb_planes, fit_levels
-from seethrough.data.depth import disk_to_depth
+from seethrough.data.depth import disk_to_depth, spread, visible_colour
 from seethrough.data.draws import Draw
 from seethrough.data.layout import Box
-from seethrough.data.padding import bleed_batch
 from seethrough.data.tags import TAGS_V2
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8, Plane, content_box
@@ -71,6 +70,11 @@ class DepthOptions:
     ensemble: int = 1
     """Runs from different noise. The median of several counts; over all layers of the page it runs
     from 0 to 1, which a single run need not."""
+    absent_frames: bool = True
+    """Whether a tag without a layer is a frame too, a transparent one, as in the training of the
+    published model; without them the network runs over what there is."""
+    transparent: Literal["bled", "gray"] = "bled"
+    """What stands where a picture is transparent: the colours around it, or mid-gray."""
     vae_batch: int = 4
     """Frames that the VAE encodes or decodes together."""
 
@@ -188,13 +192,16 @@ def frame_depths(
     present = list(frames)
     squares = [place.fit(picture) for picture in (*frames.values(), anywhere)]
     pixels = torch.from_numpy(np.stack([argb_planes(square) for square in squares]))
-    indices = [TAGS_V2.index(tag) for tag in present]
-    condition = _condition(models, pixels, indices, options)
+    if options.absent_frames:
+        count, places = len(TAGS_V2), [TAGS_V2.index(tag) for tag in present]
+    else:
+        count, places = len(present), list(range(len(present)))
+    condition = _condition(models, pixels, places, count, options)
     draw = Draw(seed=_page_seed(seed, page), stage="depth", step=0, index=0, sample=0)
     runs: list[Tensor] = []
     for run in range(options.ensemble):
         latents = _sample(models, condition, draw.numpy(f"noise {run}"), options, tell)
-        runs.append(decode_depth(models.vae, latents[indices], options.vae_batch))
+        runs.append(decode_depth(models.vae, latents[places], options.vae_batch))
         tell("depth", 1)
     depths = runs[0]
     if len(runs) > 1:
@@ -205,7 +212,12 @@ def frame_depths(
 
 @torch.no_grad()
 def reconstruct_depths(
-    models: Marigold, levels: Mapping[str, np.ndarray], nearest: int, options: DepthOptions
+    models: Marigold,
+    levels: Mapping[str, np.ndarray],
+    nearest: int,
+    options: DepthOptions,
+    *,
+    beyond: Literal["far", "nearest"] = "far",
 ) -> dict[str, Plane]:
     """What the autoencoder leaves of true depths, in the square that the network sees.
 
@@ -216,6 +228,7 @@ def reconstruct_depths(
         levels: (H, W) uint8 or uint16 by tag, as stored: 0 empty, larger nearer.
         nearest: the page's largest level.
         options: how.
+        beyond: depth around a layer, as in `DepthDataset3D`.
 
     Returns:
         (H, W) in [0, 1], near 0, by tag.
@@ -225,6 +238,8 @@ def reconstruct_depths(
         place = _place(plane, models, options)
         whole = (0, 0, place.width, place.height)
         seen = fit_levels(plane, whole, place.box, place.resolution, flip=False)
+        if beyond == "nearest":
+            seen = spread(seen)
         depth = torch.from_numpy(disk_to_depth(seen, nearest))[None, None]
         gray: Any = depth.expand(-1, 3, -1, -1).to(models.vae.device, models.vae.dtype)
         posterior: Any = models.vae.encode(gray)
@@ -263,28 +278,28 @@ def _place(
 
 
 @torch.no_grad()
-def _condition(models: Marigold, argb: Tensor, indices: list[int], options: DepthOptions) -> Tensor:
-    """What all steps see: latents of the page and of each frame, (1, F, 2 C, h, w).
+def _condition(
+    models: Marigold, argb: Tensor, places: list[int], count: int, options: DepthOptions
+) -> Tensor:
+    """What all steps see: latents of the page and of each frame, (1, count + 1, 2 C, h, w).
 
-    `argb`, (present + 1, 4, S, S) uint8, holds the frames at `indices` and the page, which is the
+    `argb`, (present + 1, 4, S, S) uint8, holds the frames at `places` and the page, which is the
     last frame too. An absent frame is a transparent picture, encoded once.
     """
     device = models.unet.device
-    absent = len(indices) < len(TAGS_V2)
-    if absent:
+    if len(places) < count:
         argb = torch.cat([argb, torch.zeros_like(argb[:1])])
     scaling: float = models.vae.config["scaling_factor"]
     encoded: list[Tensor] = []
     for chunk in argb.split(options.vae_batch):
-        filled = bleed_batch(chunk.to(device).float() / 255)
-        rgb = (filled[:, 1:] * 2 - 1).to(models.vae.dtype)
-        posterior: Any = models.vae.encode(rgb)
+        colour = visible_colour(chunk.to(device), options.transparent)
+        posterior: Any = models.vae.encode(colour.to(models.vae.dtype))
         encoded.append(posterior.latent_dist.mode() * scaling)
     latents = torch.cat(encoded).to(models.unet.dtype)
-    rows = [len(latents) - 1] * len(TAGS_V2)
-    for row, index in enumerate(indices):
-        rows[index] = row
-    page = len(indices)
+    rows = [len(latents) - 1] * count
+    for row, place in enumerate(places):
+        rows[place] = row
+    page = len(places)
     frames = latents[[*rows, page]]
     return torch.cat([latents[page].expand_as(frames), frames], dim=1)[None]
 

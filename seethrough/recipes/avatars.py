@@ -39,7 +39,9 @@ from seethrough.recipes.stand_ins import (
     TRANSPARENT_VAE,
     UNTRACKED,
     VAE,
+    DrawnFrames,
     DrawnSamples,
+    small_vae,
 )
 from seethrough.recipes.training import Device, Hardware, Schedule
 from seethrough.recipes.transparent_vae import (
@@ -95,7 +97,7 @@ class AvatarsChain(DrawnSamples):
         hardware=HARDWARE,
         tracking=UNTRACKED,
     )
-    """Trains the decoders further, on what else they will be given: depth, and nothing."""
+    """Trains the decoders further, on what they saw little of: silhouettes, and nothing."""
 
     base: SmallBase = change(SmallBase, vae=DECODED_VAE)
     """Makes the base of the model of layers."""
@@ -154,7 +156,10 @@ class AvatarsChain(DrawnSamples):
     )
     """Takes pages of characters apart that were not trained on, and measures their layers."""
 
-    depth_base: SmallMarigold = change(SmallMarigold, vae=DECODED_VAE)
+    depth_vae: TransparentVaeTrain = small_vae(silhouette_probability=0.5)
+    """Trains the autoencoder of depth, from new weights: that of layers loses flat grays."""
+
+    depth_base: SmallMarigold = change(SmallMarigold, vae=Output("depth_vae", "vae"))
     """Makes the base of the model of depth."""
 
     depth_2d: Marigold2DTrain = change(
@@ -167,6 +172,7 @@ class AvatarsChain(DrawnSamples):
             random_flip=0.0,
             random_crop=0.0,
             random_hsv=0.0,
+            transparent="gray",
             cache_latents=True,
         ),
         schedule=SCHEDULE,
@@ -192,6 +198,7 @@ class AvatarsChain(DrawnSamples):
             sources=((TRAIN_LIST, 1),),
             groups=(TAGS_V2,),
             crop_tags=(),
+            frames=change(DrawnFrames),
             crop_to="character",
             random_pad=0.0,
             random_flip=0.0,
@@ -210,6 +217,7 @@ class AvatarsChain(DrawnSamples):
         pages=TEST_LIST,
         known=TRAIN_LIST,
         crop_to="character",
+        frames=change(DrawnFrames),
         hardware=ONE_PROCESS,
     )
     """Puts layers of characters in drawing order that were not trained on, and measures that."""

@@ -47,6 +47,26 @@ BODY_TAGS = (
 HEAD_TAGS = tuple(tag for tag in TAGS_V2 if tag not in BODY_TAGS)
 
 
+Transparent = Literal["bled", "gray"]
+
+
+@recipe
+class DepthFrames(Section):
+    """What the 3D network is shown of a character, and what it learns of depth."""
+
+    absent: bool = True
+    """Whether a tag that the character lacks is a frame too, transparent and far; without them the
+    network runs over what there is."""
+
+    transparent: Transparent = "bled"
+    """What stands where a picture is transparent: the colours around it, as published, so that the
+    network doesn't see where a layer ends; or mid-gray, as LayerDiffuse's autoencoder has it."""
+
+    beyond: Literal["far", "nearest"] = "far"
+    """Depth around a layer: far, as published, or the layer's nearest. A small autoencoder blurs
+    the depth of thin layers into what is around them."""
+
+
 @recipe
 class DepthSampler(Section):
     """DDIM (Song et al., 2021) from pure noise: how validation and pictures predict depth."""
@@ -91,6 +111,10 @@ class Marigold2DData(PictureData):
 
     crop_to: Literal["page", "character"] = "page"
     """Cut pictures to the whole page, or to the box of the character's alpha."""
+
+    transparent: Transparent = "bled"
+    """What stands where a picture is transparent: the colours around it, as published, or
+    mid-gray."""
 
     cache_latents: Execution[bool] = False
     """Keep the latents of every picture and depth on disk; pays when they repeat, so without crops,
@@ -174,6 +198,9 @@ class Marigold3DData(GroupData):
     page_frame: bool = True
     """Whether the page is a frame too, behind those of the tags."""
 
+    frames: DepthFrames = DepthFrames()
+    """What the network is shown, and what it learns."""
+
     random_crop: Fraction = 0.0
     """Probability that the crop shrinks to a random square inside it. The published 3D
     configuration asks for crops and colours as the 2D one has them, but its dataset makes none."""
@@ -191,6 +218,13 @@ class Marigold3DData(GroupData):
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
         yield from _check_ratio(self.random_crop_ratio)
+        if not (self.frames.absent or self.page_frame):
+            yield "frames.absent", "a character may have no layer of a group: set page_frame too"
+
+    @property
+    def transparent(self) -> Transparent:
+        """What stands where a picture is transparent."""
+        return self.frames.transparent
 
 
 @recipe
@@ -228,6 +262,12 @@ class Marigold3DTrain(TrainStage):
         yield from super().check()
         yield from check_validation(self.schedule, self.data)
         yield from check_groups(self.data, self.hardware, self.deepspeed)
+        if self.deepspeed.zero_stage == 3 and not self.data.frames.absent:
+            yield (
+                "data.frames.absent",
+                "under ZeRO-3 every process must call the network equally often, but without "
+                "absent frames samples differ in their number: set it to true",
+            )
 
     @property
     def network(self) -> Source:
@@ -276,6 +316,9 @@ class OrderLayers(Stage):
 
     ensemble: PositiveInt = 1
     """Predictions of a page from different noise, whose median counts."""
+
+    frames: DepthFrames = DepthFrames()
+    """What the UNet is shown, and what the ceiling is of: as in its training."""
 
     seed: int = 42
     """Seed; with the page's pixels it fixes all noise."""
@@ -362,6 +405,10 @@ def check_depth_stages(
         )
     if depth_order.base != train_3d.model.base:
         yield "depth_order.base", f"{in_3d} has another: its UNet would see other latents"
+    if depth_order.frames != train_3d.data.frames:
+        yield "depth_order.frames", f"differs from {in_3d}.data.frames, which its UNet learned from"
+    if train_2d.data.transparent != train_3d.data.transparent:
+        yield f"{in_2d}.data.transparent", f"differs from that of {in_3d}.data.frames"
     if inflate.group_embedding:
         yield f"{conversion}.group_embedding", "depth has no captions to offset: set it to false"
     page = int(train_3d.data.page_frame)

@@ -9,6 +9,7 @@ prediction. Lengths and learning rates are not tuned.
 
 from typing import TypeVar
 
+from seethrough.data.tags import TAGS_V2
 from seethrough.recipe import Output, change, evolve, recipe
 from seethrough.recipes.characters import Characters
 from seethrough.recipes.inflate import Inflate
@@ -26,6 +27,7 @@ from seethrough.recipes.stand_ins import (
     SIDE,
     TEST_LIST,
     TRAIN_LIST,
+    DrawnFrames,
     DrawnSamples,
     shortened,
 )
@@ -45,7 +47,7 @@ class Marigold2DRehearsal(DrawnSamples):
     """The twin of 2D training."""
 
     vae: TransparentVaeTrain = change(
-        TransparentVaeTrain, data=change(TransparentVaeData, silhouette_probability=0.3)
+        TransparentVaeTrain, data=change(TransparentVaeData, silhouette_probability=0.5)
     )
     """Trains the autoencoders from new weights."""
 
@@ -84,12 +86,20 @@ def rehearse_3d(chain: Marigold3DChain) -> Marigold3DRehearsal:
     train_3d = evolve(
         chain.train_3d,
         model=model,
-        data=evolve(chain.train_3d.data, random_pad=0.0),
+        data=evolve(
+            chain.train_3d.data,
+            groups=(TAGS_V2,),
+            crop_tags=(),
+            frames=DrawnFrames(),
+            random_pad=0.0,
+        ),
     )
     return Marigold3DRehearsal(
         environment=chain.environment,
         train_2d=_shrink_2d(chain.train_2d),
-        inflate=evolve(chain.inflate, unet=Output("train_2d", "unet")),
+        inflate=evolve(
+            chain.inflate, unet=Output("train_2d", "unet"), group_sizes=(len(TAGS_V2) + 1,)
+        ),
         train_3d=_shrink(train_3d, steps=400, batch=6, lr_factor=25.0),
         depth_order=evolve(
             chain.depth_order,
@@ -98,6 +108,7 @@ def rehearse_3d(chain: Marigold3DChain) -> Marigold3DRehearsal:
             pages=TEST_LIST,
             known=TRAIN_LIST,
             crop_to="character",
+            frames=DrawnFrames(),
             resolution=SIDE,
             sampler=ONE_STEP,
             precision="fp32",
@@ -107,7 +118,11 @@ def rehearse_3d(chain: Marigold3DChain) -> Marigold3DRehearsal:
 
 
 def _shrink_2d(stage: Marigold2DTrain) -> Marigold2DTrain:
-    stage = evolve(stage, model=evolve(stage.model, base=BASE, unet=None))
+    stage = evolve(
+        stage,
+        model=evolve(stage.model, base=BASE, unet=None),
+        data=evolve(stage.data, transparent=DrawnFrames().transparent),
+    )
     return _shrink(stage, steps=300, batch=32, lr_factor=200 / 3)
 
 

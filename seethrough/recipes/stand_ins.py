@@ -1,11 +1,12 @@
 """What experiments on drawn characters share: these, autoencoders trained on them, and shorter
 training."""
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from seethrough.recipe import Execution, Experiment, Output, Source, change, evolve, recipe
 from seethrough.recipes.characters import Characters
 from seethrough.recipes.environment import Environment
+from seethrough.recipes.marigold import DepthFrames, Transparent
 from seethrough.recipes.training import AdamW, Hardware, Schedule, Tracking, TrainStage
 from seethrough.recipes.transparent_vae import (
     TransparentVaeData,
@@ -57,14 +58,9 @@ def two_cores(micro_batch: int) -> Hardware:
     )
 
 
-@recipe
-class DrawnSamples(Experiment):
-    """Stages that make what every recipe takes from outside: samples, and an autoencoder."""
-
-    characters: Characters = Characters()
-    """Draws the samples."""
-
-    vae: TransparentVaeTrain = change(
+def small_vae(silhouette_probability: float = 0.0) -> TransparentVaeTrain:
+    """Autoencoders that two cores train from new weights in minutes."""
+    return change(
         TransparentVaeTrain,
         seed=1,
         model=change(
@@ -86,6 +82,7 @@ class DrawnSamples(Experiment):
             random_pad=0.0,
             random_flip=0.5,
             crop_to="character",
+            silhouette_probability=silhouette_probability,
         ),
         loss=change(TransparentVaeLoss, kl=1e-2, identity=0.0),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
@@ -93,6 +90,26 @@ class DrawnSamples(Experiment):
         hardware=two_cores(micro_batch=8),
         tracking=UNTRACKED,
     )
+
+
+@recipe
+class DrawnFrames(DepthFrames):
+    """Drawn characters before small networks of depth: in flat colours, a layer is known by where
+    it ends, and a small autoencoder keeps the depth of thin ones only if it goes on around them."""
+
+    absent: bool = False
+    transparent: Transparent = "gray"
+    beyond: Literal["far", "nearest"] = "nearest"
+
+
+@recipe
+class DrawnSamples(Experiment):
+    """Stages that make what every recipe takes from outside: samples, and an autoencoder."""
+
+    characters: Characters = Characters()
+    """Draws the samples."""
+
+    vae: TransparentVaeTrain = small_vae()
     """Trains the autoencoders from new weights."""
 
     environment: Execution[Environment] = Environment()

@@ -75,8 +75,8 @@ class TransparentVaeData(LayerData):
     """Probability of the page in place of the layer."""
 
     silhouette_probability: Fraction = 0.0
-    """Probability that a layer is shown as its silhouette: in one gray on white, as depths of drawn
-    layers look. For an autoencoder that is to carry depth too."""
+    """Probability that a layer is shown as its silhouette: in one gray on white, on another gray or
+    on the same, as depths of drawn layers look. For an autoencoder that is to carry depth too."""
 
     empty_probability: Fraction = 0.0
     """Probability that a layer is shown as an empty picture, as absent layers are: a decoder that

@@ -65,7 +65,11 @@ def page_depth_dataset(data: Marigold2DData, context: StageContext) -> DepthData
 def frame_depth_dataset(data: Marigold3DData, context: StageContext) -> DepthDataset3D:
     """All layers of a group at a time, the page, and their depths."""
     return DepthDataset3D(
-        **_group_options(data, context), **_change_options(data), page_frame=data.page_frame
+        **_group_options(data, context),
+        **_change_options(data),
+        page_frame=data.page_frame,
+        absent=data.frames.absent,
+        beyond=data.frames.beyond,
     )
 
 

@@ -52,11 +52,15 @@ def depth_order_stage(stage: OrderLayers, context: StageContext) -> StageResult:
         torch.bfloat16 if stage.precision == "bf16" else torch.float32,
     )
     options = DepthOptions(
-        resolution=stage.resolution, steps=stage.sampler.steps, ensemble=stage.ensemble
+        resolution=stage.resolution,
+        steps=stage.sampler.steps,
+        ensemble=stage.ensemble,
+        absent_frames=stage.frames.absent,
+        transparent=stage.frames.transparent,
     )
     for path in context.pages(stage.pages):
         page = cut_page(read_sample(path, stage.layer_alpha), stage.crop_to)
-        comparison.add(page.orders, _systems(page, models, stage.seed, options))
+        comparison.add(page.orders, _systems(page, models, stage, options))
     table = comparison.table()
     context.report(table)
     scores_file, table_file = context.directory / "scores.json", context.directory / "table.txt"
@@ -124,11 +128,13 @@ def _placed(picture: np.ndarray, at: Box, size: tuple[int, int]) -> np.ndarray:
 
 
 def _systems(
-    page: Page, models: Marigold, seed: int, options: DepthOptions
+    page: Page, models: Marigold, stage: OrderLayers, options: DepthOptions
 ) -> dict[str, dict[str, float]]:
     """The depth of each layer, by what tells it."""
-    predicted = frame_depths(models, page.rgba, page.layers, seed, options)
-    true = reconstruct_depths(models, page.levels, page.nearest, options)
+    predicted = frame_depths(models, page.rgba, page.layers, stage.seed, options)
+    true = reconstruct_depths(
+        models, page.levels, page.nearest, options, beyond=stage.frames.beyond
+    )
     return {
         MODEL: depths_of_layers(page, predicted),
         TAGS: tag_depths(),

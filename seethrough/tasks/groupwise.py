@@ -42,18 +42,18 @@ class GroupwiseUNet(nn.Module):
         """Recompute activations in the backward pass."""
         self.unet.enable_gradient_checkpointing()
 
-    def forward(self, calls: Mapping[int, Mapping[str, Any]]) -> list[Tensor]:
-        """Predictions (B, F, C, h, w) for each group's arguments of the UNet, in their order."""
+    def forward(self, calls: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Tensor]:
+        """Predictions (B, F, C, h, w) for groups and arguments of the UNet, in their order."""
         grouped = bool(self.unet.config["group_embedding"])
         return [
             self.unet(**arguments, group_index=group if grouped else None, return_dict=False)[0]
-            for group, arguments in calls.items()
+            for group, arguments in calls
         ]
 
 
 @attrs.frozen
 class Noised:
-    """Samples of one group on their way through the UNet."""
+    """Samples of one group, with as many frames, on their way through the UNet."""
 
     arguments: dict[str, Any]
     """Of the UNet."""
@@ -75,7 +75,8 @@ class GroupwiseTask(LatentDiffusionTask[TrainStageT], Generic[TrainStageT]):
 
     @abstractmethod
     def noised(self, items: list[Batch], timesteps: Tensor) -> Noised:
-        """The UNet's arguments for samples of one group, and what its prediction is held to."""
+        """The UNet's arguments for samples of one group with as many frames, and what its
+        prediction is held to."""
 
     def frame_weights(self, items: Sequence[Batch]) -> Tensor:
         """Weight of each frame of samples of one group, (B, F) float32 on the host."""
@@ -88,22 +89,22 @@ class GroupwiseTask(LatentDiffusionTask[TrainStageT], Generic[TrainStageT]):
         return sum(float(self.frame_weights([item]).sum()) for item in batch["items"])
 
     def loss_at(self, model: nn.Module, batch: Batch, timesteps: Tensor) -> Loss:
-        by_group: dict[int, list[tuple[Batch, Tensor]]] = defaultdict(list)
+        alike: dict[tuple[int, int], list[tuple[Batch, Tensor]]] = defaultdict(list)
         for item, timestep in zip(batch["items"], timesteps, strict=True):
-            by_group[item["group_index"]].append((item, timestep))
-        groups = {
-            group: self.noised([item for item, _ in pairs], torch.stack([t for _, t in pairs]))
-            for group, pairs in sorted(by_group.items())
-        }
-        predictions = model({group: noised.arguments for group, noised in groups.items()})
+            alike[item["group_index"], len(item["frames"])].append((item, timestep))
+        calls = [
+            (group, self.noised([item for item, _ in pairs], torch.stack([t for _, t in pairs])))
+            for (group, _), pairs in sorted(alike.items())
+        ]
+        predictions = model([(group, noised.arguments) for group, noised in calls])
         errors = [
             self.diffusion.squared_error(prediction, *noised.truth) * noised.weights
-            for prediction, noised in zip(predictions, groups.values(), strict=True)
+            for prediction, (_, noised) in zip(predictions, calls, strict=True)
         ]
         return self.summed(
             torch.cat([frames.sum(1) for frames in errors]),
-            torch.cat([noised.weights.sum(1) for noised in groups.values()]),
-            torch.cat([noised.truth[2] for noised in groups.values()]),
+            torch.cat([noised.weights.sum(1) for _, noised in calls]),
+            torch.cat([noised.truth[2] for _, noised in calls]),
         )
 
     def fixed_draws(self, purpose: str, place: int, row: int) -> list[Draw]:

@@ -96,7 +96,7 @@ class LayerDiff3D(GroupwiseTask[LayerDiff3DTrain], LayerDiffTask[LayerDiff3DTrai
                     "encoder_hidden_states": hidden,
                     "added_cond_kwargs": added,
                 }
-                return model({group: arguments})[0]
+                return model([(group, arguments)])[0]
 
             return predict
 

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,13 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from seethrough.data.depth import DepthDataset2D, DepthDataset3D, depth_of, latent_mask
+from seethrough.data.depth import (
+    DepthDataset2D,
+    DepthDataset3D,
+    depth_of,
+    latent_mask,
+    visible_colour,
+)
 from seethrough.data.draws import Draw
 from seethrough.data.items import PAGE
 from seethrough.errors import InputError
@@ -38,7 +44,6 @@ from seethrough.tasks.latents import (
     PictureEncoder,
     PictureItems,
     load_vae,
-    network_input,
     weights_hash,
 )
 from seethrough.tasks.marigold_depths import MEASURED, SEARCHED, SHOWN, Scene, measure, rows
@@ -50,13 +55,14 @@ MarigoldStageT = TypeVar("MarigoldStageT", Marigold2DTrain, Marigold3DTrain)
 
 
 class DepthEncoder(PictureEncoder):
-    """Encodes pictures, their transparent parts filled, and depths, as grey pictures.
+    """Encodes pictures, as `visible_colour` has them, and depths, as grey pictures.
 
     Latents are the mean of the posterior, unscaled: of a picture and its depth alike.
     """
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: AutoencoderKL, transparent: Literal["bled", "gray"]) -> None:
         super().__init__(vae)
+        self.transparent: Literal["bled", "gray"] = transparent
         self._empty: dict[int, tuple[Tensor, Tensor]] = {}
 
     def posterior(self, picture: Tensor) -> Tensor:
@@ -67,7 +73,7 @@ class DepthEncoder(PictureEncoder):
         with torch.autocast(picture.device.type, enabled=False):
             if picture.is_floating_point():
                 return self._mean(picture.expand(3, -1, -1)[None])
-            return self._mean(2 * network_input(picture[None])[:, 1:] - 1)
+            return self._mean(visible_colour(picture[None], self.transparent))
 
     def empty(self, size: int) -> tuple[Tensor, Tensor]:
         """Those of an absent layer of `size` px, black, and of its depth, all far; made once."""
@@ -79,7 +85,7 @@ class DepthEncoder(PictureEncoder):
         return self._empty[size]
 
     def fingerprint(self) -> str:
-        return weights_hash("mean", (self.vae.encoder, self.vae.quant_conv))
+        return weights_hash(f"mean {self.transparent}", (self.vae.encoder, self.vae.quant_conv))
 
     @torch.no_grad()
     def _mean(self, rgb: Tensor) -> Tensor:
@@ -101,7 +107,7 @@ class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT])
             data=stage.data,
             cache_latents=stage.data.cache_latents,
             diffusion=Diffusion(stage.objective, scheduler),
-            encoder=DepthEncoder(load_vae(base)),
+            encoder=DepthEncoder(load_vae(base), stage.data.transparent),
         )
         self.prompt = encode_empty_prompt(base, context.device)
         self.scheduler = load_scheduler(base)
@@ -300,7 +306,7 @@ class Marigold3D(GroupwiseTask[Marigold3DTrain], MarigoldTask[Marigold3DTrain]):
         def predict(latents: Tensor, timestep: int) -> Tensor:
             sample = torch.cat([condition, latents], dim=1)[None]
             arguments = {"sample": sample, "timestep": timestep, "encoder_hidden_states": text}
-            return model({group: arguments})[0][0]
+            return model([(group, arguments)])[0][0]
 
         places = {
             name: place for place, name in enumerate(item["frames"]) if name not in (None, PAGE)

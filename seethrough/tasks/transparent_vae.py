@@ -246,10 +246,14 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
 
 
 def silhouette(layer: Tensor, draw: Draw) -> Tensor:
-    """A layer, (4, H, W) uint8 ARGB, as an opaque picture: a gray of the draw's where it is, else
-    white."""
-    gray = int(draw.numpy("gray").integers(256))
+    """A layer, (4, H, W) uint8 ARGB, as an opaque picture: a gray of the draw's where it is.
+
+    Around it is, equally often, the same gray, white, or another gray.
+    """
+    random = draw.numpy("gray")
+    gray, other = random.integers(256, size=2).tolist()
     picture = torch.full_like(layer, 255)
+    picture[1:] = (gray, 255, other)[int(random.integers(3))]
     picture[1:, layer[0] > 0] = gray
     return picture
 

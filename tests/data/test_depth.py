@@ -20,6 +20,7 @@ from seethrough.data.depth import (
     depth_mask,
     disk_to_depth,
     latent_mask,
+    spread,
 )
 from seethrough.data.items import PAGE, SEEN_ALPHA, Crop
 from seethrough.data.replacement import load
@@ -295,6 +296,58 @@ def test_the_page_need_not_be_a_frame(tmp_path: Path):
     assert torch.equal(without["page"], with_page["page"])
     for key in ("frames", "depths", "masks", "present"):
         assert torch.equal(without[key], with_page[key][:-1])
+
+
+def test_absent_tags_need_not_be_frames(tmp_path: Path):
+    source = two_samples(tmp_path)
+    every, present = (
+        dataset_3d(source, groups=(TAGS_V2,), absent=absent)[at(0)] for absent in (True, False)
+    )
+    kept = every["present"]
+    assert present["tags"] == [tag for tag, p in zip(every["tags"], kept, strict=True) if p]
+    assert 1 < len(present["tags"]) < 20 and present["present"].all()
+    for key in ("frames", "depths", "masks"):
+        assert torch.equal(present[key], every[key][kept])
+
+
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11), st.integers(1, 900)), max_size=6),
+)
+def test_a_level_spreads_to_the_pixels_it_is_nearest_to(
+    height: int, width: int, points: list[tuple[int, int, int]]
+):
+    levels = np.zeros((height, width), np.uint16)
+    for row, column, level in points:
+        levels[row % height, column % width] = level
+    filled = spread(levels)
+    assert filled.shape == levels.shape and filled.dtype == levels.dtype
+    known = np.argwhere(levels)
+    if not len(known):
+        assert not filled.any()
+        return
+    for row, column in np.ndindex(height, width):
+        squares = ((known - (row, column)) ** 2).sum(1) ** 0.5
+        # OpenCV's distances are right to a few percent.
+        near = known[squares <= squares.min() * 1.05]
+        assert filled[row, column] in levels[near[:, 0], near[:, 1]]
+
+
+def test_spread_depths_are_those_of_the_layers_and_go_on(tmp_path: Path):
+    """In the page's scale; an absent layer is far still."""
+    source = write_sample(tmp_path, "a", (50, 46), BOXES)
+    plain, wide = (
+        dataset_3d(source, target_size=50, groups=(TAGS_V2,), beyond=beyond)[at(0)]
+        for beyond in ("far", "nearest")
+    )
+    has = plain["depths"] < 1
+    assert torch.equal(wide["depths"][has], plain["depths"][has])
+    assert (wide["depths"][wide["present"]] < 1).all()
+    assert (wide["depths"][~wide["present"]] == 1).all()
+    assert wide["depths"][11].unique().tolist() == pytest.approx([-1 / 3], abs=1e-6)
+    items = [dataset_3d(source, beyond=b).item(at(0)) for b in ("far", "nearest")]
+    assert items[0].key(PAGE) != items[1].key(PAGE)
 
 
 def test_groups_take_turns_by_the_position_in_the_run(tmp_path: Path):

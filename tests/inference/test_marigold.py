@@ -232,6 +232,23 @@ class TestFrameDepths:
         frame_depths(attrs.evolve(models, vae=vae), picture(0), LAYERS, options=options)
         assert sizes == [2, 1] * 2
 
+    def test_absent_frames_can_be_left_out(self, models: Marigold) -> None:
+        """The network runs over what there is; a whole character is the same either way."""
+        seen: list[int] = []
+        handle = models.unet.register_forward_pre_hook(
+            lambda _, arguments: seen.append(arguments[0].shape[1])
+        )
+        options = DepthOptions(resolution=32, steps=1, absent_frames=False)
+        depths = frame_depths(models, picture(0), LAYERS, options=options)
+        handle.remove()
+        assert seen == [3 + 1] and len(depths) == 3
+        whole = {tag: layer(9 * place, (4, 4, 36, 36)) for place, tag in enumerate(TAGS_V2)}
+        one, other = (
+            frame_depths(models, picture(0), whole, options=attrs.evolve(options, absent_frames=a))
+            for a in (True, False)
+        )
+        assert all(np.array_equal(one[tag], other[tag]) for tag in TAGS_V2)
+
     def test_chunks_of_the_vae_change_nothing_but_rounding(self, models: Marigold) -> None:
         one, many = (
             frame_depths(

@@ -62,6 +62,7 @@ TRAIN_2D = {
         "data.flip_horizontal": "0.8",
         "data.flip_vertical": "0.3",
         "data.crop_to": "page",
+        "data.transparent": "bled",
     },
     "inflation: the checkpoint that was converted": {"schedule.max_steps": "20000"},
     "overview: base weights": {"model.unet": "none"},
@@ -87,6 +88,9 @@ TRAIN_3D = {
         "data.crop_to": "layers",
         "data.ngroup_iters": "1",
         "data.page_frame": "true",
+        "data.frames.absent": "true",
+        "data.frames.transparent": "bled",
+        "data.frames.beyond": "far",
     },
     "datasets: configured for 3D but not made": {
         "data.random_crop": "0.0",

@@ -24,7 +24,7 @@ from seethrough.models.checkpoints import load_model
 from seethrough.models.empty_prompt import encode_empty_prompt
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.inflate import Inflate
-from seethrough.recipes.marigold import BODY_TAGS, HEAD_TAGS
+from seethrough.recipes.marigold import BODY_TAGS, HEAD_TAGS, DepthFrames
 from seethrough.tasks.inflate import inflate_stage
 from seethrough.tasks.marigold import Marigold2D, Marigold3D
 from seethrough.tasks.marigold_depths import predicted
@@ -258,12 +258,19 @@ def test_absent_frames_weigh_what_the_recipe_says(
     assert task.weight(data) == 3 + 6 * weight
 
 
-def test_groups_in_one_micro_batch_add_up(task_3d: Marigold3D) -> None:
-    model = task_3d.build().eval()
-    draws = [HEAD, BODY, draw(3, sample=0), ALL]
+@pytest.mark.parametrize("absent", [True, False])
+def test_groups_in_one_micro_batch_add_up(
+    small: Small, unet_3d: Path, tmp_path: Path, absent: bool
+) -> None:
+    """And so do characters of different numbers of layers."""
+    task = make_3d(small, unet_3d, tmp_path, data={"frames": DepthFrames(absent=absent)})
+    model = task.build().eval()
+    draws = [HEAD, BODY, draw(3, sample=0), draw(5, sample=1), ALL]
+    frames = [len(batch(task, where)["items"][0]["frames"]) for where in draws]
+    assert frames == ([12, 9, 12, 20, 20] if absent else [3, 3, 2, 4, 4])
     with torch.no_grad():
-        together = task_3d.loss(model, batch(task_3d, *draws)).total.item()
-        alone = [task_3d.loss(model, batch(task_3d, where)).total.item() for where in draws]
+        together = task.loss(model, batch(task, *draws)).total.item()
+        alone = [task.loss(model, batch(task, where)).total.item() for where in draws]
     assert together == pytest.approx(sum(alone), rel=1e-5)
 
 

@@ -244,19 +244,23 @@ def test_pages_are_shown_as_often_as_asked(small: Small, tmp_path: Path) -> None
         assert share == chance if chance in (0, 1) else 0.1 < share < 0.5
 
 
-def test_a_silhouette_is_one_gray_on_white(small: Small, tmp_path: Path) -> None:
+def test_a_silhouette_is_one_gray_on_another(small: Small, tmp_path: Path) -> None:
+    """Or on white, or on the same."""
     task = make(small, tmp_path, page_probability=0.0, silhouette_probability=1.0)
     dataset: Any = task.dataset()
-    draws = [draw(i, sample=i % 2) for i in range(8)]
+    draws = [draw(i, sample=i % 2) for i in range(24)]
     items = [dataset[where] for where in draws]
     grays: set[int] = set()
+    around: list[str] = []
     for picture, item in zip(task.collate(items)["argb"], items, strict=True):
         layer = item["layer"][0] > 0
         assert (picture[0] == 255).all()
-        assert (picture[1:, ~layer] == 255).all()
         (gray,) = picture[1:, layer].unique().tolist()
+        (other,) = picture[1:, ~layer].unique().tolist()
         grays.add(gray)
-    assert len(grays) > 4
+        around.append({gray: "same", 255: "white"}.get(other, "other"))
+    assert len(grays) > 12
+    assert set(around) == {"same", "white", "other"}
 
 
 def test_an_empty_picture_is_shown_in_place_of_a_layer(small: Small, tmp_path: Path) -> None:
