@@ -9,7 +9,7 @@ under short hair, hair over clothes or tucked into them, brows over the fringe, 
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
 import attrs
@@ -159,14 +159,31 @@ def draw_character(seed: int, split: Split, size: int) -> Character:
     order = _drawing_order(rng, parts, art)
     pose = _pose(rng)
     background = _render(_background(rng), size)[..., :3]
-    layers: list[Layer] = []
-    for place, tag in enumerate(order):
-        rgba = _render(f'<g transform="{pose}">{art[tag]}</g>', size)
-        covered = rgba[..., 3] > COVERS
-        if covered.any():
-            depth = round(255 * (place + 1) / len(order))
-            layers.append(Layer(tag, rgba, np.where(covered, depth, 0).astype(np.uint8)))
+    drawn = {tag: _render(f'<g transform="{pose}">{art[tag]}</g>', size) for tag in order}
+    masks = {tag: rgba[..., 3] > COVERS for tag, rgba in drawn.items()}
+    layers = [
+        Layer(tag, drawn[tag], np.where(masks[tag], level, 0).astype(np.uint8))
+        for tag, level in drawing_levels(masks).items()
+    ]
     return Character(seed, split, size, tuple(parts.values()), tuple(layers), background)
+
+
+def drawing_levels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, int]:
+    """Levels, up to 255, of layers that are drawn in this order, without those that are empty.
+
+    A layer is one step above the highest that it covers a part of, and on the lowest level if it
+    covers none: what doesn't show in the page doesn't count, as in the published renderer.
+    """
+    steps: dict[str, int] = {}
+    highest: NDArray[np.int64] | None = None
+    for tag, mask in masks.items():
+        if highest is None:
+            highest = np.zeros(mask.shape, np.int64)
+        if mask.any():
+            steps[tag] = 1 + int(highest[mask].max())
+            highest[mask] = steps[tag]
+    top = max(steps.values(), default=1)
+    return {tag: round(255 * step / top) for tag, step in steps.items()}
 
 
 @attrs.frozen

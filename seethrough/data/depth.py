@@ -196,6 +196,8 @@ class DepthDataset(SampleDataset):
     """Largest share of its side that such a crop loses, below 1."""
     random_hsv: float = 0.0
     """Probability of colours changed at random."""
+    beyond: Literal["far", "nearest"] = "far"
+    """Depth around a layer: far, or that of its nearest pixel that has one, as by `spread`."""
 
     def _shrinkage(self, draw: Draw) -> Shrinkage | None:
         chance, share, x, y = draw.numpy("shrink").random(4).tolist()
@@ -257,6 +259,7 @@ class DepthDataset2D(DepthDataset):
             page_alpha="character",
             flip_vertical=chosen and vertical < self.flip_vertical,
             hsv_change=hsv_change(draw, self.random_hsv),
+            spread=self.beyond == "nearest",
         )
 
 
@@ -276,8 +279,6 @@ class DepthDataset3D(DepthDataset, GroupDataset):
     """Whether the page is the last frame."""
     absent: bool = True
     """Whether a tag that the sample has no layer for is a frame."""
-    beyond: Literal["far", "nearest"] = "far"
-    """Depth around a layer: far, or that of its nearest pixel that has one, as by `spread`."""
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         item = self.item(draw)

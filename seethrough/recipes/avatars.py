@@ -173,6 +173,7 @@ class AvatarsChain(DrawnSamples):
             random_crop=0.0,
             random_hsv=0.0,
             transparent="gray",
+            beyond="nearest",
             cache_latents=True,
         ),
         schedule=SCHEDULE,

@@ -48,6 +48,7 @@ HEAD_TAGS = tuple(tag for tag in TAGS_V2 if tag not in BODY_TAGS)
 
 
 Transparent = Literal["bled", "gray"]
+Beyond = Literal["far", "nearest"]
 
 
 @recipe
@@ -62,7 +63,7 @@ class DepthFrames(Section):
     """What stands where a picture is transparent: the colours around it, as published, so that the
     network doesn't see where a layer ends; or mid-gray, as LayerDiffuse's autoencoder has it."""
 
-    beyond: Literal["far", "nearest"] = "far"
+    beyond: Beyond = "far"
     """Depth around a layer: far, as published, or the layer's nearest. A small autoencoder blurs
     the depth of thin layers into what is around them."""
 
@@ -115,6 +116,10 @@ class Marigold2DData(PictureData):
     transparent: Transparent = "bled"
     """What stands where a picture is transparent: the colours around it, as published, or
     mid-gray."""
+
+    beyond: Beyond = "far"
+    """Depth around the character, which no loss is of, but which latents of its rim are: far, as
+    published, or the nearest."""
 
     cache_latents: Execution[bool] = False
     """Keep the latents of every picture and depth on disk; pays when they repeat, so without crops,
@@ -407,8 +412,9 @@ def check_depth_stages(
         yield "depth_order.base", f"{in_3d} has another: its UNet would see other latents"
     if depth_order.frames != train_3d.data.frames:
         yield "depth_order.frames", f"differs from {in_3d}.data.frames, which its UNet learned from"
-    if train_2d.data.transparent != train_3d.data.transparent:
-        yield f"{in_2d}.data.transparent", f"differs from that of {in_3d}.data.frames"
+    for name in ("transparent", "beyond"):
+        if getattr(train_2d.data, name) != getattr(train_3d.data.frames, name):
+            yield f"{in_2d}.data.{name}", f"differs from {in_3d}.data.frames.{name}"
     if inflate.group_embedding:
         yield f"{conversion}.group_embedding", "depth has no captions to offset: set it to false"
     page = int(train_3d.data.page_frame)

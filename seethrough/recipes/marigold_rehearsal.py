@@ -121,7 +121,7 @@ def _shrink_2d(stage: Marigold2DTrain) -> Marigold2DTrain:
     stage = evolve(
         stage,
         model=evolve(stage.model, base=BASE, unet=None),
-        data=evolve(stage.data, transparent=DrawnFrames().transparent),
+        data=evolve(stage.data, transparent=DrawnFrames().transparent, beyond=DrawnFrames().beyond),
     )
     return _shrink(stage, steps=300, batch=32, lr_factor=200 / 3)
 

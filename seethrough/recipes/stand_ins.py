@@ -1,12 +1,12 @@
 """What experiments on drawn characters share: these, autoencoders trained on them, and shorter
 training."""
 
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from seethrough.recipe import Execution, Experiment, Output, Source, change, evolve, recipe
 from seethrough.recipes.characters import Characters
 from seethrough.recipes.environment import Environment
-from seethrough.recipes.marigold import DepthFrames, Transparent
+from seethrough.recipes.marigold import Beyond, DepthFrames, Transparent
 from seethrough.recipes.training import AdamW, Hardware, Schedule, Tracking, TrainStage
 from seethrough.recipes.transparent_vae import (
     TransparentVaeData,
@@ -99,7 +99,7 @@ class DrawnFrames(DepthFrames):
 
     absent: bool = False
     transparent: Transparent = "gray"
-    beyond: Literal["far", "nearest"] = "nearest"
+    beyond: Beyond = "nearest"
 
 
 @recipe

@@ -56,6 +56,7 @@ def page_depth_dataset(data: Marigold2DData, context: StageContext) -> DepthData
     return DepthDataset2D(
         **_picture_options(data, context),
         **_change_options(data),
+        beyond=data.beyond,
         flip_horizontal=data.flip_horizontal,
         flip_vertical=data.flip_vertical,
         crop_to=data.crop_to,

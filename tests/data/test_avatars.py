@@ -9,7 +9,7 @@ import python_avatars as pa
 from numpy.typing import NDArray
 
 from seethrough.data import avatars, avatars_parts
-from seethrough.data.avatars import Character, draw_character, over
+from seethrough.data.avatars import Character, draw_character, drawing_levels, over
 from seethrough.data.avatars_parts import Part
 from seethrough.data.items import SEEN_ALPHA
 from seethrough.data.tags import HEAD_PARTS, TAGS_V3
@@ -62,20 +62,29 @@ def test_layers_over_each_other_are_the_page(characters: list[Character]) -> Non
         assert (page[..., 3] == 0).any(), "the background shows somewhere"
 
 
-def test_tags_are_v3_and_depth_follows_the_drawing_order(characters: list[Character]) -> None:
+def test_tags_are_v3_and_a_layer_is_nearer_than_what_it_covers(characters: list[Character]) -> None:
     for character in characters:
         tags = [layer.tag for layer in character.layers]
         assert len(set(tags)) == len(tags)
         assert set(tags) <= set(TAGS_V3)
         assert {"face", "neck", "ears", "topwear"} <= set(tags)
-        nearest = 0
+        nearest = np.zeros((character.size, character.size), np.uint8)
         for layer in character.layers:
             inside = layer.rgba[..., 3] > SEEN_ALPHA
             assert inside.any()
             assert (layer.depth[~inside] == 0).all()
             assert np.unique(layer.depth[inside]).size == 1
-            assert layer.depth.max() > nearest
-            nearest = int(layer.depth.max())
+            assert (layer.depth > nearest)[inside].all()
+            nearest = np.maximum(nearest, layer.depth)
+        assert nearest.max() == 255
+
+
+def test_a_level_counts_only_what_a_layer_covers():
+    """The last layer covers the first alone, so it lies as high as the second."""
+    strip = {"first": slice(0, 6), "second": slice(0, 2), "none": slice(0, 0), "last": slice(4, 9)}
+    masks = {tag: np.isin(np.arange(10), np.r_[place])[None] for tag, place in strip.items()}
+    assert drawing_levels(masks) == {"first": 128, "second": 255, "last": 255}
+    assert drawing_levels({}) == {}
 
 
 @pytest.mark.parametrize(

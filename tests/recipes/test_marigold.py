@@ -63,6 +63,7 @@ TRAIN_2D = {
         "data.flip_vertical": "0.3",
         "data.crop_to": "page",
         "data.transparent": "bled",
+        "data.beyond": "far",
     },
     "inflation: the checkpoint that was converted": {"schedule.max_steps": "20000"},
     "overview: base weights": {"model.unet": "none"},
