@@ -70,6 +70,15 @@ _INK_SHADES = {"nose": 0.72, "eyebrow": 0.4, "irides": 0.3, "eyelash": 0.35, "mo
 """How much of the skin's colour is left in the ink of each tag."""
 
 
+_USUAL_ORDER = (
+    "back hair", "neck", "topwear", "neckwear", "ears", "face", "mouth", "nose", "eyewhite",
+    "irides", "eyelash", "eyebrow", "eyewear", "front hair", "earwear", "headwear",
+)  # fmt: skip
+"""Tags back to front."""
+
+_STEP = 8
+"""Between levels: twice as many as there are tags fit into a byte."""
+
 COVERS = 25
 """A layer has a depth where its alpha is above this, as in the published renderer."""
 
@@ -169,21 +178,19 @@ def draw_character(seed: int, split: Split, size: int) -> Character:
 
 
 def drawing_levels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, int]:
-    """Levels, up to 255, of layers that are drawn in this order, without those that are empty.
+    """Levels, from 1 to 255, of layers that are drawn in this order, without those that are empty.
 
-    A layer is one step above the highest that it covers a part of, and on the lowest level if it
-    covers none: what doesn't show in the page doesn't count, as in the published renderer.
+    A layer is on the level that its tag usually has, or one above the highest that it covers a part
+    of: an order that doesn't show in the page doesn't count, as in the published renderer.
     """
-    steps: dict[str, int] = {}
-    highest: NDArray[np.int64] | None = None
+    levels: dict[str, int] = {}
+    highest = np.zeros(next(iter(masks.values())).shape if masks else (), np.int64)
     for tag, mask in masks.items():
-        if highest is None:
-            highest = np.zeros(mask.shape, np.int64)
         if mask.any():
-            steps[tag] = 1 + int(highest[mask].max())
-            highest[mask] = steps[tag]
-    top = max(steps.values(), default=1)
-    return {tag: round(255 * step / top) for tag, step in steps.items()}
+            usual = _USUAL_ORDER.index(tag) + 1
+            levels[tag] = _STEP * max(usual, 1 + int(highest[mask].max()) // _STEP)
+            highest[mask] = levels[tag]
+    return levels
 
 
 @attrs.frozen

@@ -76,14 +76,17 @@ def test_tags_are_v3_and_a_layer_is_nearer_than_what_it_covers(characters: list[
             assert np.unique(layer.depth[inside]).size == 1
             assert (layer.depth > nearest)[inside].all()
             nearest = np.maximum(nearest, layer.depth)
-        assert nearest.max() == 255
 
 
-def test_a_level_counts_only_what_a_layer_covers():
-    """The last layer covers the first alone, so it lies as high as the second."""
-    strip = {"first": slice(0, 6), "second": slice(0, 2), "none": slice(0, 0), "last": slice(4, 9)}
-    masks = {tag: np.isin(np.arange(10), np.r_[place])[None] for tag, place in strip.items()}
-    assert drawing_levels(masks) == {"first": 128, "second": 255, "last": 255}
+def test_a_level_is_the_usual_one_or_above_what_a_layer_covers():
+    """Clothes that are drawn last lie where they usually do, but for what they cover."""
+    places = {"neck": (0, 4), "face": (3, 6), "earwear": (0, 0), "topwear": (0, 4)}
+    masks = {tag: np.isin(np.arange(10), np.r_[slice(*at)])[None] for tag, at in places.items()}
+    levels = drawing_levels(masks)
+    assert list(levels) == ["neck", "face", "topwear"]
+    assert 0 < levels["neck"] < levels["face"] < levels["topwear"] <= 255
+    masks["topwear"] &= ~masks["face"]
+    assert levels["neck"] < drawing_levels(masks)["topwear"] < levels["face"]
     assert drawing_levels({}) == {}
 
 
