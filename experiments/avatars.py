@@ -43,6 +43,8 @@ SIDE = 96
 """Of pages and pictures in px."""
 NOISIEST = (900, 1000)
 """Timesteps that nearly all training is at."""
+PURE_NOISE = (980, 1000)
+"""Timesteps at which not even the mean of a flat depth shows through the noise."""
 MULTIPLIER = 1e6
 """How much more often they are drawn than others."""
 
@@ -129,7 +131,7 @@ class Avatars(AvatarsChain):
             MarigoldObjective,
             noise_strength=0.0,
             timestep_bias="range",
-            timestep_bias_range=NOISIEST,
+            timestep_bias_range=PURE_NOISE,
             timestep_bias_multiplier=MULTIPLIER,
         ),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="fp32"),
@@ -143,13 +145,13 @@ class Avatars(AvatarsChain):
             MarigoldObjective3D,
             noise_strength=0.0,
             timestep_bias="range",
-            timestep_bias_range=NOISIEST,
+            timestep_bias_range=PURE_NOISE,
             timestep_bias_multiplier=MULTIPLIER,
             absent_weight=0.0,
         ),
-        optim=change(AdamW, lr=1e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="fp32"),
+        optim=change(AdamW, lr=1.5e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="fp32"),
         schedule=change(
-            Schedule, max_steps=1200, warmup_steps=100, lr_schedule="cosine", floor=0.02
+            Schedule, max_steps=2400, warmup_steps=100, lr_schedule="cosine", floor=0.02
         ),
         sampler=change(DepthSampler, steps=1),
         hardware=change(Hardware, micro_batch=4),

@@ -34,8 +34,8 @@ from seethrough.recipes.stand_ins import (
 from seethrough.recipes.training import Device
 from seethrough.recipes.transparent_vae import TransparentVaeData, TransparentVaeTrain
 
-NOISIEST = (900, 1000)
-"""Timesteps at which almost nothing of the latents is left."""
+NOISIEST = (980, 1000)
+"""Timesteps at which not even the mean of a flat depth shows through the noise."""
 
 ONE_STEP = DepthSampler(steps=1)
 
