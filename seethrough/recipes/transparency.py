@@ -4,7 +4,7 @@ In one step: the transformer sees the latents of a photo and gives those of its 
 those of the published configuration where a docstring doesn't say otherwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal, TypeAlias
 
 from seethrough.recipe import (
@@ -35,6 +35,9 @@ from seethrough.recipes.training import (
 
 SD35_MEDIUM = Hub("stabilityai/stable-diffusion-3.5-medium")
 
+TRANSFORMER_FILES = ("transformer", "config.json", "diffusion_pytorch_model*.safetensors*")
+"""What is read of a repository that has a transformer as its subfolder, or is one."""
+
 PARAMETERS = 2_243_171_520
 """Of its transformer."""
 
@@ -59,6 +62,15 @@ class EmptyPrompt(Stage):
 
     implementation: ClassVar[str] = "seethrough.tasks.empty_prompt:empty_prompt_stage"
     outputs: ClassVar[tuple[str, ...]] = ("prompt",)
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "base": (
+            "tokenizer",
+            "tokenizer_2",
+            "text_encoder",
+            "text_encoder_2",
+            "transformer/config.json",
+        )
+    }
 
     base: Source = SD35_MEDIUM
     """A base in the hub's layout: both CLIP encoders with their tokenizers, and the transformer's
@@ -248,6 +260,10 @@ class TransparencyTrain(TrainStage):
 
     implementation: ClassVar[str] = "seethrough.tasks.transparency:Transparency"
     outputs: ClassVar[tuple[str, ...]] = ("transformer",)
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "model.base": ("transformer", "vae"),
+        "model.transformer": TRANSFORMER_FILES,
+    }
 
     model: TransparencyModel = TransparencyModel()
     """Networks."""
