@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from seethrough.decompose.layout import PARTS, Family, family_of
-from seethrough.decompose.options import depth_options, layer_options, read_options
+from seethrough.decompose.options import FILE, depth_options, layer_options
 from seethrough.decompose.packaged import FOLDER, packaged_model
 from seethrough.decompose.settings import Command, Settings
 from seethrough.engine.hub import download
+from seethrough.engine.model_options import read_options
 from seethrough.engine.sources import HashCache, snapshot_commit
 from seethrough.engine.trained import Trained, trained_unets
 from seethrough.errors import InputError
@@ -118,7 +119,7 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
     hashes = None if settings.plan else HashCache(cache_folder())
     layers = _given(settings.layers, "layers", hashes)
     if layers is not None:
-        options = read_options(layers.base, DecomposeOptions)
+        options = read_options(layers.base / FILE, DecomposeOptions)
     elif "layers" in trained:
         layers, options = _of_run(trained["layers"]), layer_options(trained["layers"])
     else:
@@ -127,7 +128,7 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
         )
     depth, of_depth = _given(settings.depth, "depth", hashes), DepthOptions()
     if depth is not None:
-        of_depth = read_options(depth.base, DepthOptions)
+        of_depth = read_options(depth.base / FILE, DepthOptions)
     elif "depth" in trained:
         depth, of_depth = _of_run(trained["depth"]), depth_options(trained["depth"])
     device = _device(settings.device)

@@ -87,12 +87,15 @@ def rehearse(chain: TransparencyChain) -> TransparencyRehearsal:
         twin = TransparencyLoraRehearsal(train=_shrink(chain.train))
     else:
         twin = TransparencyRehearsal(train=_shrink(chain.train))
+    objective = chain.train.objective
     return evolve(
         twin,
         prompt=evolve(chain.prompt, base=BASE, dtype="float32"),
         scores=evolve(
             twin.scores,
-            timestep=chain.train.objective.timestep,
+            timestep=objective.timestep,
+            shift=objective.shift if objective.method == "diffusion" else None,
+            steps=chain.train.sampler.steps,
             classes=2 if chain.train.data.classes == "merged" else 3,
         ),
         environment=chain.environment,

@@ -51,23 +51,23 @@ def export(trained: Trained, folder: Path, precision: Literal["bf16", "fp32"]) -
     model is used: whole or not at all.
 
     Raises:
-        InputError: when the folder holds something, a part of the model is gone or broken, or it
-            doesn't segment in one step.
+        InputError: when the folder holds something, or a part of the model is gone or broken.
     """
     import torch
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+    from seethrough.engine.model_options import write_options
     from seethrough.models.checkpoints import load_model, open_base
     from seethrough.models.empty_prompt_sd3 import read_prompt
     from seethrough.models.published_prompt import FOLDER, write_published_prompt
     from seethrough.models.sd3 import load_transformer
-    from seethrough.segment.options import run_options, write_options
+    from seethrough.segment.options import FILE, run_options
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: there is something already: give a new folder")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     options = run_options(trained)
-    vae = open_base(trained.input("model.base")).require("vae")
+    vae = open_base(trained.input("model.base", ("vae",))).require("vae")
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     with clear_disk_errors(folder.parent):
@@ -75,7 +75,7 @@ def export(trained: Trained, folder: Path, precision: Literal["bf16", "fp32"]) -
         load_transformer(trained.transformer, dtype).save_pretrained(partial / "transformer")
         load_model(AutoencoderKL, vae, dtype).save_pretrained(partial / "vae")
         write_published_prompt(partial / FOLDER, read_prompt(trained.input("model.prompt")))
-        write_options(partial, options)
+        write_options(partial / FILE, options)
         os.replace(partial, folder)
 
 

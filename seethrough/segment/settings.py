@@ -56,8 +56,11 @@ class ModelSettings(Section):
     posterior: Literal["mean", "sample"] = "mean"
     """Latents of a photo: the mean of the autoencoder's posterior, or a draw, as published."""
 
+    steps: PositiveInt = 100
+    """Of a model trained with objective.method=diffusion: steps from noise to a mask."""
+
     seed: NonNegativeInt = 0
-    """With a photo's pixels it fixes what is drawn."""
+    """With a photo's pixels it fixes what is drawn: latents, and the noise of diffusion."""
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Type of the networks; auto takes bf16 on a GPU and fp32 on a CPU."""
