@@ -21,6 +21,7 @@ from seethrough.engine.sources import HashCache, snapshot_commit
 from seethrough.engine.trained import Trained, trained_unets
 from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff
+from seethrough.inference.device import choose_device, choose_dtype
 from seethrough.inference.marigold import DepthOptions, Marigold, load_marigold
 from seethrough.inference.memory import WHOLE, MemoryMode, is_offloaded
 from seethrough.recipe import Hub, Local, evolve
@@ -131,8 +132,7 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
         of_depth = read_options(depth.base / FILE, DepthOptions)
     elif "depth" in trained:
         depth, of_depth = _of_run(trained["depth"]), depth_options(trained["depth"])
-    device = _device(settings.device)
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
+    device = choose_device(settings.device)
     return Choice(
         layers=layers,
         depth=depth,
@@ -149,7 +149,7 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
             ensemble=settings.depth_ensemble,
         ),
         device=device,
-        dtype=torch.bfloat16 if bf16 else torch.float32,
+        dtype=choose_dtype(settings.precision, device),
         memory=_memory(settings, device),
     )
 
@@ -245,10 +245,3 @@ def _memory(settings: Settings, device: torch.device) -> MemoryMode:
     return MemoryMode(
         offload=settings.offload, quantize=settings.quantize, vae_tiling=settings.vae_tiling
     )
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("--device=cuda: PyTorch finds no CUDA device: take --device=auto or cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")

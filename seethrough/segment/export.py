@@ -4,13 +4,16 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from seethrough.arguments import settings_help, take_settings
+from seethrough.commands import run_command
 from seethrough.engine.files import clear_disk_errors
-from seethrough.engine.trained import Trained, trained_transformer
 from seethrough.errors import InputError
 from seethrough.recipe import RecipeError, Section, recipe
+
+if TYPE_CHECKING:
+    from seethrough.engine.trained import Trained
 
 USAGE = "python -m seethrough.segment.export RUN FOLDER [--flags]"
 
@@ -26,27 +29,33 @@ class Export(Section):
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code, 2 for bad input."""
     given = sys.argv[1:] if arguments is None else arguments
-    if not given or "--help" in given or "-h" in given:
-        print(
-            f"{USAGE}\n\nWrites the model that a run trained, and all that it needs, as a folder:"
-            " for\n`segment --model=file:FOLDER` and for diffusers' own loaders.\n\nflags\n"
-            f"{settings_help(Export(), {})}"
-        )
-        return 0
-    try:
-        words, settings, _ = take_settings(given, "seethrough.segment.export", Export())
-        if len(words) != 2:
-            raise RecipeError(f"given {' '.join(words) or 'nothing'}: write {USAGE}")
-        trained, folder = trained_transformer(Path(words[0])), Path(words[1])
-        export(trained, folder, settings.precision)
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
+    return run_command(given or ["--help"], _help, _run)
+
+
+def _help() -> str:
+    return f"""\
+{USAGE}
+
+Writes the model that a run trained, and all that it needs, as a folder: for
+`segment --model=file:FOLDER` and for diffusers' own loaders.
+
+flags
+{settings_help(Export(), {})}"""
+
+
+def _run(arguments: list[str]) -> list[str]:
+    words, settings, _ = take_settings(arguments, "seethrough.segment.export", Export())
+    if len(words) != 2:
+        raise RecipeError(f"given {' '.join(words) or 'nothing'}: write {USAGE}")
+    from seethrough.engine.trained import trained_transformer
+
+    trained, folder = trained_transformer(Path(words[0])), Path(words[1])
+    export(trained, folder, settings.precision)
     print(f"{folder}: the model of {trained.where}; --model=file:{folder} segments with it")
-    return 0
+    return []
 
 
-def export(trained: Trained, folder: Path, precision: Literal["bf16", "fp32"]) -> None:
+def export(trained: "Trained", folder: Path, precision: Literal["bf16", "fp32"]) -> None:
     """Write transformer, autoencoder, the empty prompt as its two published files, and how the
     model is used: whole or not at all.
 

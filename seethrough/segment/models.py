@@ -14,6 +14,7 @@ from seethrough.engine.model_options import read_options
 from seethrough.engine.sources import HashCache, snapshot_commit
 from seethrough.engine.trained import Trained, trained_transformer
 from seethrough.errors import InputError
+from seethrough.inference.device import choose_dtype
 from seethrough.inference.transparency import (
     MaskOptions,
     Transparency,
@@ -107,7 +108,6 @@ def choose(settings: ModelSettings, run: Path | None, device: torch.device) -> C
         trained = trained_transformer(run)
         files, options = _of_run(trained), run_options(trained)
     draws = settings.posterior == "sample" or options.shift is not None
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
     return Choice(
         files=files,
         timestep=options.timestep,
@@ -119,7 +119,7 @@ def choose(settings: ModelSettings, run: Path | None, device: torch.device) -> C
             steps=settings.steps if options.shift is not None else 1,
             seed=settings.seed if draws else 0,
         ),
-        dtype=torch.bfloat16 if bf16 else torch.float32,
+        dtype=choose_dtype(settings.precision, device),
     )
 
 

@@ -27,9 +27,10 @@ FOLDERS = {
 """Flags that name folders: what each takes, and what it means."""
 
 MODELS = """\
-  --model=file:FOLDER
+  --model=file:FOLDER, --model=hub:OWNER/NAME
       a fine-tuned SD3 transformer in diffusers' layout, such as
-      `python -m seethrough.segment.export` writes
+      `python -m seethrough.segment.export` writes; one without the subfolder vae takes it from
+      --base=hub:stabilityai/stable-diffusion-3.5-medium
   --from=FOLDER
       a run of ours"""
 
