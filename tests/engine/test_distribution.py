@@ -48,5 +48,5 @@ def test_moments_find_their_weights_again_where_channels_lie_last(
     resumed.set_optimizer_state(load_tree(tmp_path / "optimizer"))
     for training in (whole, resumed):
         step(training, pictures)
-    assert whole.network.weight.is_contiguous(memory_format=torch.channels_last)
+    assert whole.trained[0].is_contiguous(memory_format=torch.channels_last)
     assert all(map(torch.equal, whole.weights().values(), resumed.weights().values()))
