@@ -13,8 +13,9 @@ from PIL import Image
 
 from seethrough.data.tags import TRAINING_TAGS
 from seethrough.decompose.__main__ import main
-from seethrough.decompose.options import depth_options, layer_options, read_options
+from seethrough.decompose.options import FILE, depth_options, layer_options
 from seethrough.decompose.pack import pack_stage, recorded
+from seethrough.engine.model_options import read_options
 from seethrough.engine.record import read_record
 from seethrough.engine.runner import run
 from seethrough.engine.trained import trained_unets
@@ -109,10 +110,10 @@ def test_the_models_lie_in_half_precision_with_how_they_are_used(finished: Run) 
     for path in weights:
         assert {value.dtype for value in read_state_dict(path).values()} == {torch.float16}
     layers, depth = sorted(trained_unets(finished.folder), key=lambda one: not one.is_layerdiff)
-    options = read_options(finished.model / "layers", DecomposeOptions)
+    options = read_options(finished.model / "layers" / FILE, DecomposeOptions)
     assert options == layer_options(layers)
     assert (options.steps, options.solver.timestep_spacing) == (1, "trailing")
-    of_depth = read_options(finished.model / "depth", DepthOptions)
+    of_depth = read_options(finished.model / "depth" / FILE, DepthOptions)
     assert of_depth == depth_options(depth)
     assert of_depth == DepthOptions(resolution=SIDE, steps=1, crop_to="character")
 

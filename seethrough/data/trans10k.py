@@ -2,11 +2,12 @@
 
 Version 1 (TransLab, Xie et al., 2020) tells things, such as cups and bottles, from stuff, such as
 windows and glass doors; version 2 (Trans2Seg, Xie et al., 2021) has the same 10,428 photos with
-eleven classes. Both are downloaded by hand, for academic use, from
+eleven classes. Both are downloaded by hand, for academic use, from where these pages say
 
-    `HOME_PAGE`
+    v1  `HOME_PAGE`
+    v2  https://github.com/xieenze/Trans2Seg
 
-and unpacked into a folder of these:
+and unpacked into a folder, such as `Trans10K` in a data root, that holds:
 
     v1  train/images/NAME.jpg                train/masks/NAME_mask.png
         validation/easy/images/NAME.jpg      validation/easy/masks/NAME_mask.png

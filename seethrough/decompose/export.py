@@ -17,8 +17,9 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from seethrough.decompose.card import write_card
-from seethrough.decompose.options import depth_options, layer_options, write_options
+from seethrough.decompose.options import FILE, depth_options, layer_options
 from seethrough.engine.files import clear_disk_errors
+from seethrough.engine.model_options import write_options
 from seethrough.engine.trained import Trained
 from seethrough.errors import InputError
 from seethrough.inference.marigold import load_scheduler
@@ -70,7 +71,7 @@ def _export_layerdiff(trained: Trained, base: Path, folder: Path, dtype: torch.d
     DPMSolverMultistepScheduler(**attrs.asdict(options.solver)).save_pretrained(
         folder / "scheduler"
     )
-    write_options(folder, options)
+    write_options(folder / FILE, options)
     _write_index(
         folder,
         "StableDiffusionXLPipeline",
@@ -88,7 +89,7 @@ def _export_marigold(trained: Trained, base: Path, folder: Path, dtype: torch.dt
     _copy_text(base, folder, ("",), dtype)
     load_scheduler(base).save_pretrained(folder / "scheduler")
     options = depth_options(trained)
-    write_options(folder, options)
+    write_options(folder / FILE, options)
     _write_index(
         folder,
         "MarigoldDepthPipeline",

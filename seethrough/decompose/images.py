@@ -16,7 +16,7 @@ _OTHER_PICTURES = (".gif", ".tif", ".tiff", ".avif", ".psd", ".jp2", ".tga")
 
 @attrs.frozen
 class Image:
-    """A picture to decompose, and the name of its results: the file's, without the suffix."""
+    """A picture to work on, and the name of its results: the file's, without the suffix."""
 
     path: Path
     name: str
@@ -46,8 +46,8 @@ def find_images(words: Sequence[str], packaged: Path = FOLDER) -> list[Image]:
         other = found.setdefault(path.stem, path)
         if other.resolve() != path.resolve():
             raise InputError(
-                f"{path}: its results would lie in a folder {path.stem!r}, as those of {other}:"
-                " rename one, or decompose them into different folders with --out"
+                f"{path}: its results would have the name {path.stem!r}, as those of {other}:"
+                " rename one, or give them apart, each with another --out"
             )
     return [Image(path, name) for name, path in found.items()]
 

@@ -12,14 +12,16 @@ import torch
 from torch import nn
 
 from seethrough.decompose.layout import PARTS, Family, family_of
-from seethrough.decompose.options import depth_options, layer_options, read_options
+from seethrough.decompose.options import FILE, depth_options, layer_options
 from seethrough.decompose.packaged import FOLDER, packaged_model
 from seethrough.decompose.settings import Command, Settings
 from seethrough.engine.hub import download
+from seethrough.engine.model_options import read_options
 from seethrough.engine.sources import HashCache, snapshot_commit
 from seethrough.engine.trained import Trained, trained_unets
 from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions, LayerDiff
+from seethrough.inference.device import choose_device, choose_dtype
 from seethrough.inference.marigold import DepthOptions, Marigold, load_marigold
 from seethrough.inference.memory import WHOLE, MemoryMode, is_offloaded
 from seethrough.recipe import Hub, Local, evolve
@@ -118,7 +120,7 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
     hashes = None if settings.plan else HashCache(cache_folder())
     layers = _given(settings.layers, "layers", hashes)
     if layers is not None:
-        options = read_options(layers.base, DecomposeOptions)
+        options = read_options(layers.base / FILE, DecomposeOptions)
     elif "layers" in trained:
         layers, options = _of_run(trained["layers"]), layer_options(trained["layers"])
     else:
@@ -127,11 +129,10 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
         )
     depth, of_depth = _given(settings.depth, "depth", hashes), DepthOptions()
     if depth is not None:
-        of_depth = read_options(depth.base, DepthOptions)
+        of_depth = read_options(depth.base / FILE, DepthOptions)
     elif "depth" in trained:
         depth, of_depth = _of_run(trained["depth"]), depth_options(trained["depth"])
-    device = _device(settings.device)
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
+    device = choose_device(settings.device)
     return Choice(
         layers=layers,
         depth=depth,
@@ -148,7 +149,7 @@ def choose(command: Command, packaged: Path = FOLDER) -> Choice:
             ensemble=settings.depth_ensemble,
         ),
         device=device,
-        dtype=torch.bfloat16 if bf16 else torch.float32,
+        dtype=choose_dtype(settings.precision, device),
         memory=_memory(settings, device),
     )
 
@@ -244,10 +245,3 @@ def _memory(settings: Settings, device: torch.device) -> MemoryMode:
     return MemoryMode(
         offload=settings.offload, quantize=settings.quantize, vae_tiling=settings.vae_tiling
     )
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("--device=cuda: PyTorch finds no CUDA device: take --device=auto or cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")

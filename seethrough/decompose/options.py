@@ -1,17 +1,12 @@
-"""How a model is used: as its run says, or the file that an export of a run lays beside it."""
+"""How a model is used, as its run says."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import attrs
-import cattrs
 
-from seethrough.engine.files import write_json
 from seethrough.engine.trained import Trained, stage_config
-from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions
 from seethrough.inference.marigold import DepthOptions
 from seethrough.inference.sampling import Solver
@@ -21,10 +16,6 @@ FILE = "decompose.json"
 
 DECOMPOSE_STAGE, ORDER_STAGE = "decompose", "depth_order"
 """The stages of a run whose options count for the model of layers, and for that of depth."""
-
-Options = TypeVar("Options", DecomposeOptions, DepthOptions)
-
-_CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 
 
 def layer_options(trained: Trained) -> DecomposeOptions:
@@ -77,25 +68,3 @@ def depth_options(trained: Trained) -> DepthOptions:
 
 def _transparent(value: str | None) -> Literal["bled", "gray"]:
     return "gray" if value == "gray" else "bled"
-
-
-def write_options(folder: Path, options: DecomposeOptions | DepthOptions) -> None:
-    """Write the options beside an exported model."""
-    write_json(folder / FILE, attrs.asdict(options))
-
-
-def read_options(folder: Path, kind: type[Options]) -> Options:
-    """The options beside a model; the published ones if there are none.
-
-    Raises:
-        InputError: when the file can't be read as such options.
-    """
-    file = folder / FILE
-    try:
-        return _CONVERTER.structure(json.loads(file.read_text(encoding="utf-8")), kind)
-    except FileNotFoundError:
-        return kind()
-    except (OSError, ValueError, TypeError, cattrs.BaseValidationError) as error:
-        raise InputError(
-            f"{file}: no options of {kind.__name__} ({error!r}): export the run again"
-        ) from error

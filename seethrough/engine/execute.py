@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from seethrough.engine.files import clear_disk_errors
+from seethrough.engine.hub import MODEL_FILES
 from seethrough.engine.loop import train
 from seethrough.engine.ranks import one_failure, process_state, world
 from seethrough.engine.sources import fetch, snapshot_commit, sources
@@ -106,7 +107,13 @@ def _run_stage(work: Work) -> Finished | None:
     # One process of a machine downloads, the others find it in the cache.
     with state.local_main_process_first():
         paths = {
-            source: fetch(source, f"{work.name}.{path}", work.outputs, work.data_roots)
+            source: fetch(
+                source,
+                f"{work.name}.{path}",
+                work.outputs,
+                work.data_roots,
+                stage.reads.get(path, MODEL_FILES),
+            )
             for path, source in sources(stage)
         }
     context = StageContext(

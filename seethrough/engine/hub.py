@@ -13,6 +13,9 @@ from seethrough.recipe import Hub
 MODEL_FILES = ("*.json", "*.txt", "*.safetensors")
 """Patterns of what a model consists of: nothing that is unpickled or run."""
 
+UNREAD_FILES = ("*.fp16.*", "*.fp16-*")
+"""Patterns of copies in half precision, which bases have beside their weights."""
+
 Right = Literal["read", "write"]
 
 _PAGES = "https://huggingface.co"
@@ -20,21 +23,35 @@ _INSTEAD = "or put its files in a folder and name that: file:FOLDER"
 _VERBS = {"read": ("fetched", "from"), "write": ("written", "at")}
 
 
-def download(source: Hub, where: str, files: Sequence[str] = MODEL_FILES) -> Path:
-    """The folder of a hub repository in the cache, filled where it lacks some of `files`.
+def download(source: Hub, where: str, reads: Sequence[str] = MODEL_FILES) -> Path:
+    """The folder of a hub repository in the cache, filled where it lacks what is read.
 
-    `where` is the field's path. Raises InputError naming it, the model, the reason and what to do.
+    Args:
+        source: the repository.
+        where: the field's path.
+        reads: subfolders, of which `MODEL_FILES` are fetched, and patterns of files.
+
+    Raises:
+        InputError: naming the field, the model, the reason and what to do.
     """
     from huggingface_hub import snapshot_download
 
     try:
         with clear_hub_errors(source.repo, source.revision):
             folder = snapshot_download(
-                source.repo, revision=source.revision, allow_patterns=list(files)
+                source.repo,
+                revision=source.revision,
+                allow_patterns=[pattern for part in reads for pattern in _patterns(part)],
+                ignore_patterns=list(UNREAD_FILES),
             )
     except InputError as error:
         raise InputError(f"{where}: {error}, {_INSTEAD}") from error
     return Path(folder)
+
+
+def _patterns(part: str) -> list[str]:
+    """A pattern of files alone, or those of a subfolder."""
+    return [part] if "." in part else [f"{part}/{pattern}" for pattern in MODEL_FILES]
 
 
 @contextlib.contextmanager

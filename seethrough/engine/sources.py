@@ -9,7 +9,7 @@ from typing import Any, cast
 from seethrough.data.roots import find_all, looked_in
 from seethrough.data.sample_list import content_hash
 from seethrough.engine.files import tree_sha256, write_json
-from seethrough.engine.hub import download
+from seethrough.engine.hub import MODEL_FILES, download
 from seethrough.errors import InputError
 from seethrough.recipe import Hub, Local, Output, Source, Stage
 from seethrough.recipe.paths import flatten
@@ -103,12 +103,16 @@ def snapshot_commit(path: Path) -> str | None:
 
 
 def fetch(
-    source: Source, where: str, outputs: Mapping[Output, Path], roots: Sequence[str] = ()
+    source: Source,
+    where: str,
+    outputs: Mapping[Output, Path],
+    roots: Sequence[str] = (),
+    reads: Sequence[str] = MODEL_FILES,
 ) -> Path:
     """The local file or folder of a source; hub repositories are downloaded or found in the cache.
 
-    `where` is the field's path, for messages, `roots` are the data roots. Raises InputError naming
-    the field, the source and what to do.
+    `where` is the field's path, for messages, `roots` are the data roots, `reads` what is needed of
+    a repository, as of `download`. Raises InputError naming the field, the source and what to do.
     """
     if isinstance(source, Output):
         return outputs[source]
@@ -117,4 +121,4 @@ def fetch(
         if not found:
             raise InputError(f"{where}: {absent_local(source, roots)}")
         return found[0]
-    return download(source, where)
+    return download(source, where, reads)

@@ -1,11 +1,12 @@
 """What a run trained, and from what: found by its records, for programs that use a run's models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import attrs
 
+from seethrough.engine.hub import MODEL_FILES
 from seethrough.engine.record import StageRecord, read_record, read_started
 from seethrough.engine.sources import fetch, is_commit
 from seethrough.errors import InputError
@@ -49,9 +50,9 @@ class Trained:
         """Whether the UNet predicts layers; else it predicts their depth."""
         return "model.transparent_vae" in self.record.inputs
 
-    def input(self, field: str) -> Path:
+    def input(self, field: str, reads: Sequence[str] = MODEL_FILES) -> Path:
         """Where an input of the training lies, such as `model.base`; fetched from the hub if need
-        be, at the commit that the stage was made with.
+        be, at the commit that the stage was made with: what `reads` says, as of `download`.
 
         Raises:
             InputError: when it is gone.
@@ -62,9 +63,9 @@ class Trained:
         if isinstance(source, Hub):
             if given.content is not None and not is_commit(source):
                 source = Hub(source.repo, given.content)
-            return fetch(source, where, {})
+            return fetch(source, where, {}, reads=reads)
         if not isinstance(source, Output):
-            return fetch(source, where, {})
+            return fetch(source, where, {}, reads=reads)
         folder = self.run / source.stage
         record = read_record(folder)
         if record is None or source.artifact not in record.artifacts:

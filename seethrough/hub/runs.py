@@ -29,7 +29,10 @@ def choose(run: Path, settings: Export) -> tuple[Family, Trained]:
     family = settings.model or next(iter(found), None)
     if family is None or family not in found:
         what = "a 3D UNet" if family is None else f"a model of {family}"
-        raise InputError(f"{run}: no finished stage trained {what}: run one first")
+        raise InputError(
+            f"{run}: no finished stage trained {what}: run one first; a model of transparency is"
+            " exported by python -m seethrough.segment.export"
+        )
     return family, found[family]
 
 

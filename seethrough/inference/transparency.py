@@ -2,7 +2,8 @@
 
 One forward pass: the latents of the photo alone go in, with the embeddings of the empty prompt and
 the constant timestep 1000; what comes out are the latents of the mask, which the autoencoder
-decodes. The network sees the photo as a square, whatever its shape, as in its training.
+decodes. Of the older way, diffusion, it is a pass for each step from noise to the mask. The network
+sees the photo as a square, whatever its shape, as in its training.
 
 The published inference draws latents from the posterior, ends in bfloat16 and leaves the mask a
 square. Here the posterior's mean is taken unless asked otherwise, what follows the decoder is
@@ -29,7 +30,7 @@ from seethrough.errors import InputError
 from seethrough.inference.composite import Image8, Plane
 from seethrough.models.checkpoints import load_model
 from seethrough.models.empty_prompt_sd3 import PromptEmbeddings
-from seethrough.models.sd3 import fold_modulation, load_transformer, predict
+from seethrough.models.sd3 import denoise, fold_modulation, load_transformer, predict
 
 TIMESTEP = 1000.0
 """The published timestep: pure noise in rectified flow's terms, one above the last timestep of a
@@ -41,10 +42,12 @@ class Transparency:
     """The networks, on one device; each computes in its own dtype."""
 
     transformer: SD3Transformer2DModel
-    """From latents of the photo to as many of the mask; its modulation is folded."""
+    """From latents of the photo to as many of the mask; of one step, its modulation is folded."""
     vae: AutoencoderKL
     prompt: PromptEmbeddings
     """The empty prompt."""
+    shift: float | None = None
+    """Of diffusion: how far its steps are shifted towards noise; None is a model of one step."""
 
     @property
     def pixels_per_token(self) -> int:
@@ -64,8 +67,10 @@ class MaskOptions:
     of `palette`."""
     posterior: Literal["mean", "sample"] = "mean"
     """Which latents of the photo the network sees: `sample` draws them, as published."""
+    steps: int = 100
+    """Diffusion: steps from noise to the mask."""
     seed: int = 0
-    """With a photo's pixels it fixes what `sample` draws."""
+    """With a photo's pixels it fixes what is drawn: by `sample`, and the noise of diffusion."""
 
 
 def load_transparency(
@@ -75,6 +80,7 @@ def load_transparency(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
     timestep: float = TIMESTEP,
+    shift: float | None = None,
 ) -> Transparency:
     """The networks from folders in diffusers' layout.
 
@@ -84,26 +90,31 @@ def load_transparency(
         prompt: the empty prompt of the base that it was trained from.
         device: where to compute.
         dtype: type of both networks.
-        timestep: the one that the transformer was trained at.
+        timestep: the one that the transformer was trained at, if it is of one step.
+        shift: of diffusion, as of `Transparency`.
 
     Raises:
         InputError: when a part is missing or broken, or they do not fit each other.
     """
     network = load_transformer(transformer)
     autoencoder = load_model(AutoencoderKL, vae)
-    _check_fit(network, autoencoder, prompt, transformer / "config.json")
+    _check_fit(network, autoencoder, prompt, shift is not None, transformer / "config.json")
     for module in (network, autoencoder):
         module.requires_grad_(False)
         nn.Module.to(module, device, dtype)
     embeds, pooled = (tensor.to(device, dtype) for tensor in prompt)
-    fold_modulation(network, timestep, pooled)
-    return Transparency(network, autoencoder, PromptEmbeddings(embeds, pooled))
+    if shift is None:
+        fold_modulation(network, timestep, pooled)
+    return Transparency(network, autoencoder, PromptEmbeddings(embeds, pooled), shift)
 
 
-def _check_fit(transformer: Any, vae: Any, prompt: PromptEmbeddings, config_file: Path) -> None:
+def _check_fit(
+    transformer: Any, vae: Any, prompt: PromptEmbeddings, diffusion: bool, config_file: Path
+) -> None:
     channels = vae.config["latent_channels"]
+    given = "for the latents of photo and mask" if diffusion else "for the photo's latents alone"
     for key, needed, why in (
-        ("in_channels", channels, "for the photo's latents alone"),
+        ("in_channels", 2 * channels if diffusion else channels, given),
         ("out_channels", channels, "for the mask's latents"),
         ("joint_attention_dim", prompt.embeds.shape[-1], "as wide as the prompt's embeddings"),
         ("pooled_projection_dim", prompt.pooled.shape[-1], "as wide as the pooled prompt"),
@@ -169,12 +180,22 @@ def decode_masks(
     distribution = posterior.latent_dist
     latents = distribution.mean.float()
     if options.posterior == "sample":
-        noise = [_noise(options.seed, photo, latents.shape[1:]) for photo in photos]
-        latents = latents + distribution.std.float() * torch.stack(noise).to(latents)
+        latents = latents + distribution.std.float() * _noise("posterior", photos, latents, options)
     shift, scale = vae.config["shift_factor"] or 0.0, vae.config["scaling_factor"]
     scaled = ((latents - shift) * scale).to(models.transformer.dtype)
-    timesteps = torch.zeros(len(photos), device=vae.device)  # folded into constants
-    predicted = predict(models.transformer, scaled, timesteps, *models.prompt)
+    if models.shift is None:
+        timesteps = torch.zeros(len(photos), device=vae.device)  # folded into constants
+        predicted = predict(models.transformer, scaled, timesteps, *models.prompt)
+    else:
+        noise = _noise("flow", photos, latents, options)
+        predicted = denoise(
+            models.transformer,
+            scaled,
+            noise,
+            *models.prompt,
+            steps=options.steps,
+            shift=models.shift,
+        )
     unscaled = predicted.to(vae.dtype) / scale + shift
     decoded: Any = vae.decode(unscaled, return_dict=False)  # pyright: ignore[reportArgumentType]
     return (decoded[0].float() / 2 + 0.5).clamp(0, 1).cpu()
@@ -198,12 +219,16 @@ def soft_masks(pictures: Tensor, classes: int = 2) -> Tensor:
     return background / (background + nearest)
 
 
-def _noise(seed: int, photo: Image8, shape: Sequence[int]) -> Tensor:
-    """Standard normal noise that follows from the seed and the photo's pixels alone."""
-    content = f"{seed} {photo.shape} ".encode() + photo.tobytes()
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    generator = np.random.Generator(np.random.Philox(key=np.frombuffer(digest, "<u8")))
-    return torch.from_numpy(generator.standard_normal(tuple(shape), np.float32))
+def _noise(name: str, photos: Sequence[Image8], like: Tensor, options: MaskOptions) -> Tensor:
+    """Standard normal noise, each photo's by its pixels and the seed alone, shaped as `like`."""
+    noise: list[Tensor] = []
+    for photo in photos:
+        content = f"{name} {options.seed} {photo.shape} ".encode() + photo.tobytes()
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        generator = np.random.Generator(np.random.Philox(key=np.frombuffer(digest, "<u8")))
+        drawn = generator.standard_normal(tuple(like.shape[1:]), np.float32)
+        noise.append(torch.from_numpy(drawn))
+    return torch.stack(noise).to(like)
 
 
 def fit_photo(photo: Image8, side: int) -> Image8:

@@ -1,8 +1,10 @@
 """The transformer of Stable Diffusion 3 and 3.5 (MM-DiT; Esser et al., 2024), as diffusers has it.
 
-Used to tell a mask from a photo it is always told the same timestep and the same prompt.
+Used to tell a mask from a photo in one step it is always told the same timestep and the same
+prompt; used to denoise one, the same prompt.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,45 @@ def predict(
         pooled_projections=pooled.expand(count, -1),
         return_dict=False,
     )[0]
+
+
+def shifted(shares: Tensor, shift: float) -> Tensor:
+    """Shares of noise in [0, 1], shifted towards noise as for large pictures (Esser et al.)."""
+    return shift * shares / (1 + (shift - 1) * shares)
+
+
+def denoise(
+    transformer: nn.Module,
+    photos: Tensor,
+    noise: Tensor,
+    embeds: Tensor,
+    pooled: Tensor,
+    *,
+    steps: int,
+    shift: float,
+) -> Tensor:
+    """Latents of masks from noise, by Euler's method along the flow from noise to mask.
+
+    Args:
+        transformer: gives the velocity, noise - mask, at 1000 times the share of noise, for the
+            photo's latents in front of the noisy latents of its mask.
+        photos: latents (B, C, h, w), in the dtype that the transformer takes.
+        noise: (B, C, h, w) float32, standard normal.
+        embeds: the prompt, (1, tokens, width).
+        pooled: the prompt, (1, width).
+        steps: how many.
+        shift: how far the shares of noise, evenly spaced, are shifted towards noise.
+
+    Returns:
+        (B, C, h, w) float32.
+    """
+    latents = noise
+    for share, lower in pairwise(shifted(torch.linspace(1, 0, steps + 1), shift).tolist()):
+        timesteps = torch.full((len(photos),), 1000 * share, device=photos.device)
+        seen = torch.cat([photos, latents.to(photos.dtype)], dim=1)
+        velocity = predict(transformer, seen, timesteps, embeds, pooled).float()
+        latents = latents + (lower - share) * velocity
+    return latents
 
 
 class Constant(nn.Module):

@@ -1,5 +1,6 @@
 """The three kinds of recipes: a section, a stage that holds sections, an experiment of stages."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from seethrough.recipe.base import Recipe, values
@@ -21,6 +22,10 @@ class Stage(Recipe):
 
     outputs: ClassVar[tuple[str, ...]] = ()
     """Names of the artifacts that it makes."""
+
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """What is read of a hub repository, by the field that names it: subfolders, and patterns of
+    files. Nothing else of it is fetched; where a field has none, all that models consist of is."""
 
 
 @recipe

@@ -21,7 +21,7 @@ class GlassScores(Stage):
     """Photos and masks in the layout of Trans10K."""
 
     transformer: Source = Output("train", "transformer")
-    """The trained transformer, of one step."""
+    """The trained transformer."""
 
     base: Source = Output("base", "base")
     """The base that it was trained from; its autoencoder is taken."""
@@ -33,7 +33,13 @@ class GlassScores(Stage):
     """Side in px of the squares that the transformer was trained on."""
 
     timestep: PositiveFloat = 1000.0
-    """The timestep that it was told."""
+    """The timestep that it was told, if it is of one step."""
+
+    shift: PositiveFloat | None = None
+    """Diffusion: how far its steps are shifted towards noise; none is a transformer of one step."""
+
+    steps: PositiveInt = 100
+    """Diffusion: steps from noise to the mask."""
 
     classes: PositiveInt = 2
     """Classes that its masks tell, background among them."""

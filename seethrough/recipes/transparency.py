@@ -4,7 +4,7 @@ In one step: the transformer sees the latents of a photo and gives those of its 
 those of the published configuration where a docstring doesn't say otherwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal, TypeAlias
 
 from seethrough.recipe import (
@@ -35,6 +35,9 @@ from seethrough.recipes.training import (
 
 SD35_MEDIUM = Hub("stabilityai/stable-diffusion-3.5-medium")
 
+TRANSFORMER_FILES = ("transformer", "config.json", "diffusion_pytorch_model*.safetensors*")
+"""What is read of a repository that has a transformer as its subfolder, or is one."""
+
 PARAMETERS = 2_243_171_520
 """Of its transformer."""
 
@@ -54,11 +57,20 @@ class EmptyPrompt(Stage):
     """Encodes the empty prompt, the only text that training and prediction condition on.
 
     Both CLIP encoders' features, padded with zeros to the width of the third encoder, T5, whose
-    tokens are zeros: T5 is not needed.
+    tokens are zeros: T5 is not needed, nor fetched.
     """
 
     implementation: ClassVar[str] = "seethrough.tasks.empty_prompt:empty_prompt_stage"
     outputs: ClassVar[tuple[str, ...]] = ("prompt",)
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "base": (
+            "tokenizer",
+            "tokenizer_2",
+            "text_encoder",
+            "text_encoder_2",
+            "transformer/config.json",
+        )
+    }
 
     base: Source = SD35_MEDIUM
     """A base in the hub's layout: both CLIP encoders with their tokenizers, and the transformer's
@@ -130,7 +142,8 @@ class TransparencyObjective(Section):
 
     method: Literal["one_step", "diffusion"] = "one_step"
     """Mask latents from photo latents in one step; or, the older way, a denoising of mask latents
-    that lie beside those of the photo."""
+    that lie beside those of the photo. To these a base is blind at first: their weights start at
+    zero, where the published training drew all of the first layer's anew."""
 
     timestep: PositiveFloat = 1000.0
     """One step: the timestep that the transformer is told."""
@@ -168,6 +181,11 @@ class TransparencyObjective(Section):
     def decodes(self) -> bool:
         """Whether a term needs decoded pixels."""
         return self.bce > 0 or self.dice > 0 or self.boundary > 0
+
+    @property
+    def flow_shift(self) -> float | None:
+        """The shift of diffusion; None of one step."""
+        return self.shift if self.method == "diffusion" else None
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.method == "diffusion" and self.decodes:
@@ -248,6 +266,10 @@ class TransparencyTrain(TrainStage):
 
     implementation: ClassVar[str] = "seethrough.tasks.transparency:Transparency"
     outputs: ClassVar[tuple[str, ...]] = ("transformer",)
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "model.base": ("transformer", "vae"),
+        "model.transformer": TRANSFORMER_FILES,
+    }
 
     model: TransparencyModel = TransparencyModel()
     """Networks."""
@@ -327,6 +349,15 @@ class TransparencyLoraTrain(TransparencyTrain):
 
     lora: Lora = Lora()
     """Which updates."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        if self.objective.method == "diffusion" and self.model.transformer is None:
+            yield (
+                "model.transformer",
+                "a base stays blind to the photo in diffusion, as its first layer is not updated: "
+                "give a transformer that was trained so, or method=one_step",
+            )
 
     @property
     def trained_parameters(self) -> int | None:

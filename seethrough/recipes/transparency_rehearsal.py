@@ -5,9 +5,19 @@ layout of Trans10K, and a base around an autoencoder that was trained on them. L
 rates are not tuned.
 """
 
+from collections.abc import Iterator
 from typing import TypeVar
 
-from seethrough.recipe import Execution, Experiment, Output, Source, change, evolve, recipe
+from seethrough.recipe import (
+    Execution,
+    Experiment,
+    Output,
+    Source,
+    change,
+    evolve,
+    recipe,
+    show_value,
+)
 from seethrough.recipes.environment import Environment
 from seethrough.recipes.glass_scenes import GlassScenes
 from seethrough.recipes.glass_scores import GlassScores
@@ -72,6 +82,14 @@ class TransparencyRehearsal(Experiment):
     environment: Execution[Environment] = Environment()
     """Data roots and environment variables."""
 
+    def check(self) -> Iterator[tuple[str, str]]:
+        told, objective = self.scores, self.train.objective
+        if told.shift != objective.flow_shift:
+            given = show_value(objective.flow_shift)
+            yield "scores.shift", f"train.objective is scored with {given}: set that"
+        if told.shift is None and told.timestep != objective.timestep:
+            yield "scores.timestep", f"train.objective.timestep is {objective.timestep}: set that"
+
 
 @recipe
 class TransparencyLoraRehearsal(TransparencyRehearsal):
@@ -93,6 +111,8 @@ def rehearse(chain: TransparencyChain) -> TransparencyRehearsal:
         scores=evolve(
             twin.scores,
             timestep=chain.train.objective.timestep,
+            shift=chain.train.objective.flow_shift,
+            steps=chain.train.sampler.steps,
             classes=2 if chain.train.data.classes == "merged" else 3,
         ),
         environment=chain.environment,

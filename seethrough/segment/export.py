@@ -4,13 +4,16 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from seethrough.arguments import settings_help, take_settings
+from seethrough.commands import run_command
 from seethrough.engine.files import clear_disk_errors
-from seethrough.engine.trained import Trained, trained_transformer
 from seethrough.errors import InputError
 from seethrough.recipe import RecipeError, Section, recipe
+
+if TYPE_CHECKING:
+    from seethrough.engine.trained import Trained
 
 USAGE = "python -m seethrough.segment.export RUN FOLDER [--flags]"
 
@@ -26,48 +29,54 @@ class Export(Section):
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code, 2 for bad input."""
     given = sys.argv[1:] if arguments is None else arguments
-    if not given or "--help" in given or "-h" in given:
-        print(
-            f"{USAGE}\n\nWrites the model that a run trained, and all that it needs, as a folder:"
-            " for\n`segment --model=file:FOLDER` and for diffusers' own loaders.\n\nflags\n"
-            f"{settings_help(Export(), {})}"
-        )
-        return 0
-    try:
-        words, settings, _ = take_settings(given, "seethrough.segment.export", Export())
-        if len(words) != 2:
-            raise RecipeError(f"given {' '.join(words) or 'nothing'}: write {USAGE}")
-        trained, folder = trained_transformer(Path(words[0])), Path(words[1])
-        export(trained, folder, settings.precision)
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
+    return run_command(given or ["--help"], _help, _run)
+
+
+def _help() -> str:
+    return f"""\
+{USAGE}
+
+Writes the model that a run trained, and all that it needs, as a folder: for
+`segment --model=file:FOLDER` and for diffusers' own loaders.
+
+flags
+{settings_help(Export(), {})}"""
+
+
+def _run(arguments: list[str]) -> list[str]:
+    words, settings, _ = take_settings(arguments, "seethrough.segment.export", Export())
+    if len(words) != 2:
+        raise RecipeError(f"given {' '.join(words) or 'nothing'}: write {USAGE}")
+    from seethrough.engine.trained import trained_transformer
+
+    trained, folder = trained_transformer(Path(words[0])), Path(words[1])
+    export(trained, folder, settings.precision)
     print(f"{folder}: the model of {trained.where}; --model=file:{folder} segments with it")
-    return 0
+    return []
 
 
-def export(trained: Trained, folder: Path, precision: Literal["bf16", "fp32"]) -> None:
+def export(trained: "Trained", folder: Path, precision: Literal["bf16", "fp32"]) -> None:
     """Write transformer, autoencoder, the empty prompt as its two published files, and how the
     model is used: whole or not at all.
 
     Raises:
-        InputError: when the folder holds something, a part of the model is gone or broken, or it
-            doesn't segment in one step.
+        InputError: when the folder holds something, or a part of the model is gone or broken.
     """
     import torch
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+    from seethrough.engine.model_options import write_options
     from seethrough.models.checkpoints import load_model, open_base
     from seethrough.models.empty_prompt_sd3 import read_prompt
     from seethrough.models.published_prompt import FOLDER, write_published_prompt
     from seethrough.models.sd3 import load_transformer
-    from seethrough.segment.options import run_options, write_options
+    from seethrough.segment.options import FILE, run_options
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: there is something already: give a new folder")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     options = run_options(trained)
-    vae = open_base(trained.input("model.base")).require("vae")
+    vae = open_base(trained.input("model.base", ("vae",))).require("vae")
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     with clear_disk_errors(folder.parent):
@@ -75,7 +84,7 @@ def export(trained: Trained, folder: Path, precision: Literal["bf16", "fp32"]) -
         load_transformer(trained.transformer, dtype).save_pretrained(partial / "transformer")
         load_model(AutoencoderKL, vae, dtype).save_pretrained(partial / "vae")
         write_published_prompt(partial / FOLDER, read_prompt(trained.input("model.prompt")))
-        write_options(partial, options)
+        write_options(partial / FILE, options)
         os.replace(partial, folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -9,9 +10,11 @@ import torch
 
 from seethrough.decompose.models import cache_folder
 from seethrough.engine.hub import download
+from seethrough.engine.model_options import read_options
 from seethrough.engine.sources import HashCache, snapshot_commit
 from seethrough.engine.trained import Trained, trained_transformer
 from seethrough.errors import InputError
+from seethrough.inference.device import choose_dtype
 from seethrough.inference.transparency import (
     MaskOptions,
     Transparency,
@@ -22,8 +25,15 @@ from seethrough.models.empty_prompt_sd3 import read_prompt
 from seethrough.models.published_prompt import FOLDER, read_published_prompt
 from seethrough.models.sd3 import transformer_folder
 from seethrough.recipe import Hub, Local
-from seethrough.segment.options import ModelOptions, read_options, run_options
+from seethrough.recipes.transparency import TRANSFORMER_FILES
+from seethrough.segment.options import FILE, ModelOptions, run_options
 from seethrough.segment.settings import ModelSettings
+
+BASE_FILES = ("vae", f"{FOLDER}/*.pt")
+"""What is read of a repository that `--base` names."""
+
+MODEL_FILES = (*TRANSFORMER_FILES, *BASE_FILES, FILE)
+"""What is read of one that `--model` names."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +54,7 @@ class Choice:
 
     files: ModelFiles
     timestep: float
+    shift: float | None
     options: MaskOptions
     dtype: torch.dtype
 
@@ -58,6 +69,7 @@ class Choice:
         return {
             "model": self.files.identity,
             "timestep": self.timestep,
+            "shift": self.shift,
             "precision": str(self.dtype).removeprefix("torch."),
             **attrs.asdict(self.options),
         }
@@ -71,8 +83,9 @@ class Choice:
         """
         prompt = self.files.prompt
         stored = read_published_prompt(prompt) if prompt.is_dir() else read_prompt(prompt)
+        files = self.files
         models = load_transparency(
-            self.files.transformer, self.files.vae, stored, device, self.dtype, self.timestep
+            files.transformer, files.vae, stored, device, self.dtype, self.timestep, self.shift
         )
         check_resolution(models, self.options.resolution)
         return models
@@ -94,25 +107,27 @@ def choose(settings: ModelSettings, run: Path | None, device: torch.device) -> C
     else:
         trained = trained_transformer(run)
         files, options = _of_run(trained), run_options(trained)
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
+    draws = settings.posterior == "sample" or options.shift is not None
     return Choice(
         files=files,
         timestep=options.timestep,
+        shift=options.shift,
         options=MaskOptions(
             resolution=settings.resolution or options.resolution,
             classes=options.classes,
             posterior=settings.posterior,
-            seed=settings.seed if settings.posterior == "sample" else 0,
+            steps=settings.steps if options.shift is not None else 1,
+            seed=settings.seed if draws else 0,
         ),
-        dtype=torch.bfloat16 if bf16 else torch.float32,
+        dtype=choose_dtype(settings.precision, device),
     )
 
 
 def _given(settings: ModelSettings) -> tuple[ModelFiles, ModelOptions]:
     """The model that `--model`, `--base` and `--prompt` name; what of it is local is hashed."""
     assert settings.model is not None
-    model = _folder(settings.model, "--model")
-    base = None if settings.base is None else _folder(settings.base, "--base")
+    model = _folder(settings.model, "--model", MODEL_FILES)
+    base = None if settings.base is None else _folder(settings.base, "--base", BASE_FILES)
     places = [model] if base is None else [base, model]
     vae = next((place / "vae" for place in places if (place / "vae").is_dir()), None)
     if vae is None:
@@ -134,11 +149,11 @@ def _given(settings: ModelSettings) -> tuple[ModelFiles, ModelOptions]:
     files = ModelFiles(
         transformer=transformer, vae=vae, prompt=prompt, identity=" ".join(identities)
     )
-    return files, read_options(model)
+    return files, read_options(model / FILE, ModelOptions)
 
 
-def _folder(source: Hub | Local, flag: str) -> Path:
-    folder = download(source, flag) if isinstance(source, Hub) else Path(source.path)
+def _folder(source: Hub | Local, flag: str, reads: Sequence[str]) -> Path:
+    folder = download(source, flag, reads) if isinstance(source, Hub) else Path(source.path)
     if not folder.is_dir():
         raise InputError(f"{flag}: {folder}: no such folder")
     return folder
@@ -167,7 +182,7 @@ def _of_run(trained: Trained) -> ModelFiles:
         identities.append(inputs[field].content or inputs[field].identity)
     return ModelFiles(
         transformer=trained.transformer,
-        vae=trained.input("model.base") / "vae",
+        vae=trained.input("model.base", ("vae",)) / "vae",
         prompt=trained.input("model.prompt"),
         identity=" ".join(identities),
     )

@@ -22,6 +22,7 @@ from seethrough.decompose.images import Image
 from seethrough.engine.ranks import process_state, rank, world
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8
+from seethrough.inference.device import choose_device
 from seethrough.inference.transparency import MaskOptions, Transparency, decode_masks
 
 THREADS = 3
@@ -53,18 +54,16 @@ def join(device: str) -> torch.device:
     Raises:
         InputError: when there is no such device, or more processes than CUDA devices.
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "cuda" and not count:
-        raise InputError("--device=cuda: PyTorch finds no CUDA device: take --device=auto or cpu")
-    cpu = device == "cpu" or not count
+    chosen = choose_device(device)
+    cpu = chosen.type == "cpu"
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if not cpu and local_rank >= count:
+    if not cpu and local_rank >= torch.cuda.device_count():
         raise InputError(
-            f"process {local_rank} of this machine finds {count} CUDA devices: start no more "
-            "processes than that, or take --device=cpu"
+            f"process {local_rank} of this machine finds {torch.cuda.device_count()} CUDA devices: "
+            "start no more processes than that, or take --device=cpu"
         )
     if world() == 1:
-        return torch.device("cpu" if cpu else "cuda")
+        return chosen
     joined = process_state(cpu).device
     assert joined is not None
     return joined

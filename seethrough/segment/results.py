@@ -17,7 +17,11 @@ from seethrough.inference.files import replacing
 
 PREDICTION, QUANTISED, OVERLAY = "_pred.png", "_maskq.png", "_overlay.jpg"
 PHOTO, TRUTH = "_img.png", "_maskgt.png"
-"""What follows a photo's name in those of its files; all but the overlay as published."""
+"""What follows a photo's name in those of its files; all but the overlay as published.
+
+The name is that of the photo's file without its extension. The published program ends it at the
+first dot: of `cup.1.jpg` and `cup.2.jpg` one would overwrite the other. Those of Trans10K have no
+further dot."""
 
 
 def read_done(folder: Path, name: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -27,9 +27,10 @@ FOLDERS = {
 """Flags that name folders: what each takes, and what it means."""
 
 MODELS = """\
-  --model=file:FOLDER
+  --model=file:FOLDER, --model=hub:OWNER/NAME
       a fine-tuned SD3 transformer in diffusers' layout, such as
-      `python -m seethrough.segment.export` writes
+      `python -m seethrough.segment.export` writes; one without the subfolder vae takes it from
+      --base=hub:stabilityai/stable-diffusion-3.5-medium
   --from=FOLDER
       a run of ours"""
 
@@ -56,8 +57,11 @@ class ModelSettings(Section):
     posterior: Literal["mean", "sample"] = "mean"
     """Latents of a photo: the mean of the autoencoder's posterior, or a draw, as published."""
 
+    steps: PositiveInt = 100
+    """Of a model trained with objective.method=diffusion: steps from noise to a mask."""
+
     seed: NonNegativeInt = 0
-    """With a photo's pixels it fixes what is drawn."""
+    """With a photo's pixels it fixes what is drawn: latents, and the noise of diffusion."""
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Type of the networks; auto takes bf16 on a GPU and fp32 on a CPU."""

@@ -30,8 +30,9 @@ def measure(stage: GlassScores, context: StageContext) -> StageResult:
         context.device,
         torch.float32,
         stage.timestep,
+        stage.shift,
     )
-    options = MaskOptions(resolution=stage.resolution, classes=stage.classes)
+    options = MaskOptions(resolution=stage.resolution, classes=stage.classes, steps=stage.steps)
     pairs = find_pairs(root, "test")
     scores = {MODEL: [], BASELINE: []}
     for first in range(0, len(pairs), stage.photos_at_once):

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from seethrough.data.class_colours import paint
 from seethrough.data.draws import Draw
-from seethrough.data.transparency import TransparencyDataset
 from seethrough.models.new_autoencoder import new_autoencoder
 from seethrough.recipes.photo_vae import PhotoVaeTrain
 from seethrough.tasks.noise import normal
-from seethrough.tasks.task import Batch, Loss, StageContext, Task
-from seethrough.tasks.transparency import mask_colours, transparency_dataset
+from seethrough.tasks.photos import PhotoTask
+from seethrough.tasks.task import Batch, Loss
 
 SCALE_SAMPLES = 256
 """Photos, with their masks, whose latents give shift and scaling factor."""
@@ -37,13 +36,8 @@ class Autoencoder(nn.Module):
         return decoded[0], mean, std
 
 
-class PhotoVae(Task[PhotoVaeTrain]):
+class PhotoVae(PhotoTask[PhotoVaeTrain]):
     """Reconstruction of photos and of masks alike, and a small KL term."""
-
-    def __init__(self, stage: PhotoVaeTrain, context: StageContext) -> None:
-        super().__init__(stage, context)
-        self.photos = transparency_dataset(stage.data, context)
-        self.colours = mask_colours(stage.data, self.photos)
 
     def build(self) -> Autoencoder:
         model = self.stage.model
@@ -59,15 +53,6 @@ class PhotoVae(Task[PhotoVaeTrain]):
                 quant_conv=False,
             )
         return Autoencoder(vae)
-
-    def dataset(self) -> TransparencyDataset:
-        return self.photos
-
-    def sample_name(self, row: int) -> str:
-        return str(self.photos.pair(row).photo)
-
-    def weight(self, batch: Batch) -> float:
-        return len(batch["draw"])
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         pictures = self._pictures(batch["photo"], batch["mask"])

@@ -1,7 +1,6 @@
 """Transparency: the mask of what is transparent in a photo, by the transformer of SD3.5."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from PIL import Image
 from torch import Tensor, nn
 
-from seethrough.data.class_colours import nearest_class, paint, palette
+from seethrough.data.class_colours import nearest_class, paint
 from seethrough.data.draws import Draw
-from seethrough.data.trans10k import CLASSES
 from seethrough.data.transparency import TransparencyDataset
 from seethrough.errors import InputError
 from seethrough.inference.grid import picture_grid
@@ -22,14 +20,17 @@ from seethrough.metrics.segmentation import ImageScores, image_scores, scores_by
 from seethrough.models.checkpoints import load_model, open_base, read_config
 from seethrough.models.empty_prompt_sd3 import read_prompt
 from seethrough.models.lora import add_updates, merged, save_updates, trained_updates
-from seethrough.models.sd3 import load_transformer, predict, transformer_folder
-from seethrough.recipes.transparency import (
-    TransparencyData,
-    TransparencyLoraTrain,
-    TransparencyTrain,
+from seethrough.models.sd3 import (
+    denoise,
+    load_transformer,
+    predict,
+    shifted,
+    transformer_folder,
 )
+from seethrough.recipes.transparency import TransparencyLoraTrain, TransparencyTrain
 from seethrough.tasks.noise import normal
-from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext, Task
+from seethrough.tasks.photos import PhotoTask, held_out_dataset
+from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -37,7 +38,7 @@ SHOWN = 4
 """Photos in a training picture."""
 
 
-class Transparency(Task[TransparencyTrain]):
+class Transparency(PhotoTask[TransparencyTrain]):
     """The latents of a mask from those of its photo; the autoencoder and the prompt are frozen.
 
     In one step the transformer sees the photo's latents alone. In diffusion it sees them in front
@@ -48,8 +49,6 @@ class Transparency(Task[TransparencyTrain]):
     def __init__(self, stage: TransparencyTrain, context: StageContext) -> None:
         super().__init__(stage, context)
         self.objective = stage.objective
-        self.photos = transparency_dataset(stage.data, context)
-        self.colours = mask_colours(stage.data, self.photos)
         vae = load_model(
             AutoencoderKL,
             open_base(context.path(stage.model.base)).require("vae"),
@@ -90,15 +89,6 @@ class Transparency(Task[TransparencyTrain]):
         nn.Module.to(self.vae, self.context.device)
         self.embeds = self.embeds.to(self.context.device)
         self.pooled = self.pooled.to(self.context.device)
-
-    def dataset(self) -> TransparencyDataset:
-        return self.photos
-
-    def sample_name(self, row: int) -> str:
-        return str(self.photos.pair(row).photo)
-
-    def weight(self, batch: Batch) -> float:
-        return len(batch["draw"])
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         draws: list[Draw] = batch["draw"]
@@ -162,15 +152,9 @@ class Transparency(Task[TransparencyTrain]):
         if self.objective.method == "one_step":
             timesteps = torch.full((len(photos),), self.objective.timestep, device=photos.device)
             return predict(model, photos, timesteps, self.embeds, self.pooled).float()
-        steps = self.stage.sampler.steps
-        sigmas = shifted(torch.linspace(1, 0, steps + 1), self.objective.shift).tolist()
-        latents = normal(draws, "noise", photos.shape[1:], photos.device)
-        for sigma, lower in pairwise(sigmas):
-            at = torch.full((len(photos),), 1000 * sigma, device=photos.device)
-            seen = torch.cat([photos, latents], dim=1)
-            velocity = predict(model, seen, at, self.embeds, self.pooled).float()
-            latents = latents + (lower - sigma) * velocity
-        return latents
+        noise = normal(draws, "noise", photos.shape[1:], photos.device)
+        steps, shift = self.stage.sampler.steps, self.objective.shift
+        return denoise(model, photos, noise, self.embeds, self.pooled, steps=steps, shift=shift)
 
     def soft_masks(self, model: nn.Module, photos: Tensor, draws: Sequence[Draw]) -> Tensor:
         """How transparent each pixel is, (B, T, T) in [0, 1], of photos (B, 3, T, T) uint8.
@@ -187,7 +171,7 @@ class Transparency(Task[TransparencyTrain]):
         """The measures per image of easy and hard held-out photos, and of all, as `mix`."""
         if self.stage.data.validation is None:
             return {}
-        held_out = transparency_dataset(self.stage.data, self.context, held_out=True)
+        held_out = held_out_dataset(self.stage.data, self.context)
         scores = [
             (item["difficulty"], self._score(model, item))
             for item in self._items(held_out, "validation", len(held_out))
@@ -258,47 +242,11 @@ class TransparencyLora(Transparency):
         return {**super().export(merged(model), directory), "lora": directory / "lora"}
 
 
-def transparency_dataset(
-    data: TransparencyData, context: StageContext, held_out: bool = False
-) -> TransparencyDataset:
-    """The training split as a section describes it; or the validation split of its held-out
-    dataset, as it is, at the first size."""
-    apart = data.classes == "apart"
-    if held_out:
-        assert data.validation is not None
-        return TransparencyDataset(
-            sources=[(context.path(data.validation), 1)],
-            split="validation",
-            target_sizes=data.target_sizes[:1],
-            classes_apart=apart,
-        )
-    return TransparencyDataset(
-        sources=[(context.path(source), rate) for source, rate in data.sources],
-        target_sizes=data.target_sizes,
-        classes_apart=apart,
-        random_flip=data.random_flip,
-        random_colour=data.random_colour,
-        random_blur=data.random_blur,
-        random_noise=data.random_noise,
-    )
-
-
-def mask_colours(data: TransparencyData, photos: TransparencyDataset) -> Tensor:
-    """The colour of each class of a dataset's masks, (classes, 3)."""
-    apart = data.classes == "apart"
-    return palette(len(CLASSES[photos.pair(0).version]) if apart else 2)
-
-
 def noise_shares(draws: Sequence[Draw], mean: float, std: float) -> Tensor:
     """Share of noise of each draw, (B,): its logit is normal; a thousandth is the unit."""
     logits = [draw.numpy("noise share").normal(mean, std) for draw in draws]
     shares = torch.tensor(logits, dtype=torch.float64).sigmoid()
     return (shares * 1000).round().clamp(1, 1000).float() / 1000
-
-
-def shifted(shares: Tensor, shift: float) -> Tensor:
-    """Shares of noise, shifted towards noise as for large pictures (Esser et al., 2024)."""
-    return shift * shares / (1 + (shift - 1) * shares)
 
 
 def _mean_square(errors: Tensor) -> Tensor:

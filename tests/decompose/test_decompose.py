@@ -261,7 +261,7 @@ def test_what_can_t_begin_ends_with_code_2(
     arguments, message = {
         "absent": ([str(tmp_path / "no.png"), *usual], "no.png: no such picture or folder"),
         "empty": ([str(empty), *usual], f"{empty}: the directory has no image"),
-        "twins": ([str(pictures), *usual], "its results would lie in a folder 'one', as those of"),
+        "twins": ([str(pictures), *usual], "its results would have the name 'one', as those of"),
         "resolution": (
             [one, usual[0], usual[3], "--resolution=30"],
             "resolution=30 is no multiple of 8, the pixels per latent: take 24",

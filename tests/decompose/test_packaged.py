@@ -16,9 +16,10 @@ from seethrough.decompose.__main__ import main
 from seethrough.decompose.folder import Options, decompose_images
 from seethrough.decompose.images import find_images
 from seethrough.decompose.models import choose, frames_together
-from seethrough.decompose.options import write_options
+from seethrough.decompose.options import FILE
 from seethrough.decompose.packaged import FOLDER
 from seethrough.decompose.settings import parse
+from seethrough.engine.model_options import write_options
 from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions
 from seethrough.inference.marigold import DepthOptions
@@ -35,7 +36,7 @@ def packaged(layer_model: Path, depth_model: Path, tmp_path: Path) -> Path:
         ("depth", depth_model, DepthOptions(resolution=32)),
     ):
         shutil.copytree(model, folder / name)
-        write_options(folder / name, options)
+        write_options(folder / name / FILE, options)
     shutil.copy(FOLDER / "example.png", folder)
     return folder
 

@@ -278,7 +278,7 @@ def test_options_of_a_model_that_can_t_be_read_are_named(
     (folder / "decompose.json").write_text(json.dumps({**options, "stepps": 3}))
     assert main([str(pictures), f"--layers=file:{folder}", f"--out={tmp_path / 'out'}"]) == 2
     said = capsys.readouterr().err
-    assert f"{folder}/decompose.json: no options of DecomposeOptions" in said and "stepps" in said
+    assert f"{folder}/decompose.json: no options of a model" in said and "stepps" in said
 
 
 def test_the_options_of_a_run_s_own_decomposition_count(trained: Path, tmp_path: Path) -> None:

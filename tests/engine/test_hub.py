@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import CHAIN, ROOT, command, free_port
-from tests.engine.hub import COMMIT, FILE, READER, STRANGER, local_hub, users
+from tests.engine.hub import (
+    COMMIT,
+    CONTENT,
+    FILE,
+    READER,
+    STRANGER,
+    File,
+    Hub,
+    Model,
+    local_hub,
+    running_hub,
+    users,
+)
 
 INSTEAD = "or put its files in a folder and name that: file:FOLDER"
 FETCH = """
@@ -120,6 +132,51 @@ def test_with_a_token_that_may(address: str, tmp_path: Path) -> None:
     reader = users(address, tmp_path, HF_TOKEN=READER)
     folders = fetched(reader, "org/gated", "org/private", f"org/gated@{COMMIT}")
     assert all((Path(folder) / FILE).is_file() for folder in folders)
+
+
+SD35 = (
+    "model_index.json", "sd3.5_medium.safetensors", "text_encoders/t5xxl_fp16.safetensors",
+    "tokenizer/merges.txt", "tokenizer_2/vocab.json", "tokenizer_3/spiece.model",
+    "text_encoder/model.safetensors", "text_encoder/model.fp16.safetensors",
+    "text_encoder_2/model.safetensors", "text_encoder_3/model-00001-of-00002.safetensors",
+    "transformer/config.json", "transformer/diffusion_pytorch_model.safetensors",
+    "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
+)  # fmt: skip
+"""Files as in the repository of Stable Diffusion 3.5 medium."""
+
+
+FETCH_READ = """
+import json
+from seethrough.engine.sources import fetch
+from seethrough.recipe import Hub
+from seethrough.recipes.transparency import EmptyPrompt, TransparencyTrain
+
+for stage, field in ((EmptyPrompt, "base"), (TransparencyTrain, "model.base")):
+    folder = fetch(Hub("org/open"), field, {}, reads=stage.reads[field])
+    print(*(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()))
+"""
+
+
+def test_of_a_base_only_what_a_stage_reads_is_fetched(tmp_path: Path) -> None:
+    files = {name: File(len(CONTENT), CONTENT) for name in SD35}
+    with running_hub(Hub(models={"org/open": Model(commits={COMMIT: files})})) as hub:
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH_READ],
+            env=users(hub.address, tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    of_prompt, of_both = (set(line.split()) for line in done.stdout.splitlines())
+    assert of_prompt == {
+        "tokenizer/merges.txt", "tokenizer_2/vocab.json", "text_encoder/model.safetensors",
+        "text_encoder_2/model.safetensors", "transformer/config.json",
+    }  # fmt: skip
+    assert of_both - of_prompt == {
+        "transformer/diffusion_pytorch_model.safetensors", "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    }  # fmt: skip
 
 
 def test_offline_and_out_of_reach(address: str, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -24,8 +27,9 @@ from seethrough.inference.transparency import (
     predict_masks,
     soft_masks,
 )
-from seethrough.models.empty_prompt_sd3 import PromptEmbeddings
-from tests.inference.small_sd3 import SIDE, small_prompt, write_small_transparency
+from seethrough.models.empty_prompt_sd3 import PromptEmbeddings, read_prompt
+from seethrough.models.sd3 import denoise, load_transformer, predict
+from tests.tasks.small_sd3 import SIDE, SmallSD3, write_small_sd3
 
 OPTIONS = MaskOptions(resolution=SIDE)
 
@@ -34,19 +38,19 @@ ROUNDING: Any = {"atol": 1e-4, "rtol": 0}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_transparency(tmp_path_factory.mktemp("small"))
+def small(tmp_path_factory: pytest.TempPathFactory) -> SmallSD3:
+    return write_small_sd3(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")
-def models(folder: Path) -> Transparency:
+def models(small: SmallSD3) -> Transparency:
     torch.set_num_threads(1)
-    return load(folder)
+    return load(small, read_prompt(small.prompt))
 
 
-def load(folder: Path, prompt: PromptEmbeddings | None = None) -> Transparency:
+def load(small: SmallSD3, prompt: PromptEmbeddings) -> Transparency:
     return load_transparency(
-        folder / "transformer", folder / "vae", prompt or small_prompt(), dtype=torch.float32
+        small.base / "transformer", small.base / "vae", prompt, dtype=torch.float32
     )
 
 
@@ -56,13 +60,13 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 @torch.no_grad()
-def by_hand(folder: Path, square: np.ndarray) -> Tensor:
+def by_hand(small: SmallSD3, square: np.ndarray) -> Tensor:
     """The published inference, with diffusers' own loaders and no modulation folded."""
-    transformer: Any = SD3Transformer2DModel.from_pretrained(folder, subfolder="transformer")
-    vae: Any = AutoencoderKL.from_pretrained(folder, subfolder="vae")
+    transformer: Any = SD3Transformer2DModel.from_pretrained(small.base, subfolder="transformer")
+    vae: Any = AutoencoderKL.from_pretrained(small.base, subfolder="vae")
     pixels = torch.from_numpy(square).permute(2, 0, 1)[None].float() / 255 * 2 - 1
     latents = (vae.encode(pixels).latent_dist.mode() - 0.0609) * 1.5305
-    prompt = small_prompt()
+    prompt = read_prompt(small.prompt)
     predicted = transformer(
         hidden_states=latents,
         timestep=torch.ones(1) * 1000.0,
@@ -73,9 +77,9 @@ def by_hand(folder: Path, square: np.ndarray) -> Tensor:
     return (decoded / 2 + 0.5).clamp(0, 1)
 
 
-def test_a_square_photo_is_treated_as_published(folder: Path, models: Transparency) -> None:
+def test_a_square_photo_is_treated_as_published(small: SmallSD3, models: Transparency) -> None:
     square = photo(SIDE, SIDE)
-    expected = by_hand(folder, square)
+    expected = by_hand(small, square)
     torch.testing.assert_close(decode_masks(models, [square], OPTIONS), expected, **ROUNDING)
     (soft,) = predict_masks(models, [square], OPTIONS)
     np.testing.assert_allclose(soft, expected[0].mean(0).numpy(), atol=1e-4)
@@ -104,30 +108,67 @@ def test_drawn_latents_follow_from_seed_and_photo(models: Transparency) -> None:
     assert not torch.equal(masks(1, one), decode_masks(models, [one], OPTIONS))
 
 
-@pytest.mark.parametrize(("resolution", "near"), [(0, 16), (8, 16), (40, 32), (70, 64), (208, 192)])
+@pytest.mark.parametrize(("resolution", "near"), [(0, 16), (8, 16), (40, 32), (70, 64), (528, 512)])
 def test_a_side_that_the_network_can_t_see_is_named(
     resolution: int, near: int, models: Transparency
 ) -> None:
-    with pytest.raises(InputError, match=f"resolution={resolution} .* 16 to 192.*: take {near}"):
+    with pytest.raises(InputError, match=f"resolution={resolution} .* 16 to 512.*: take {near}"):
         decode_masks(models, [photo(9, 9)], MaskOptions(resolution=resolution))
 
 
-def test_networks_that_don_t_fit_are_named(folder: Path, tmp_path: Path) -> None:
-    embeds, pooled = small_prompt()
-    with pytest.raises(InputError, match=r"joint_attention_dim is 32, .* has 24"):
-        load(folder, PromptEmbeddings(embeds[..., :24], pooled))
-    with pytest.raises(InputError, match=r"pooled_projection_dim is 16, .* has 8"):
-        load(folder, PromptEmbeddings(embeds, pooled[:, :8]))
-    # The older way's transformer sees noisy latents of the mask too.
-    config: Any = SD3Transformer2DModel.load_config(folder / "transformer")
-    wider: Any = SD3Transformer2DModel.from_config({**config, "in_channels": 32})
-    wider.save_pretrained(tmp_path / "transformer")
+def test_networks_that_don_t_fit_are_named(small: SmallSD3, tmp_path: Path) -> None:
+    embeds, pooled = prompt = read_prompt(small.prompt)
+    with pytest.raises(InputError, match=r"joint_attention_dim is 40, .* has 24"):
+        load(small, PromptEmbeddings(embeds[..., :24], pooled))
+    with pytest.raises(InputError, match=r"pooled_projection_dim is 32, .* has 8"):
+        load(small, PromptEmbeddings(embeds, pooled[:, :8]))
+    # That of diffusion sees noisy latents of the mask too.
+    with pytest.raises(InputError, match=r"in_channels is 16, .* has 32, for the latents of photo"):
+        load_transparency(small.base / "transformer", small.base / "vae", prompt, shift=3.0)
+    folder = write_denoiser(small, tmp_path / "transformer")
     with pytest.raises(InputError, match=r"in_channels is 32, .* has 16, for the photo's latents"):
-        load_transparency(tmp_path / "transformer", folder / "vae", small_prompt())
+        load_transparency(folder, small.base / "vae", prompt)
 
 
-def test_bfloat16_changes_a_mask_by_rounding(folder: Path, models: Transparency) -> None:
-    half = load_transparency(folder / "transformer", folder / "vae", small_prompt())
+def write_denoiser(small: SmallSD3, folder: Path) -> Path:
+    """Write a transformer of diffusion that heeds the photo."""
+    transformer = load_transformer(small.base, in_channels=32)
+    with torch.no_grad():
+        weight: Any = transformer.pos_embed.proj.weight
+        weight[:, :16] = weight[:, 16:].flip(1)
+    transformer.save_pretrained(folder)
+    return folder
+
+
+@torch.no_grad()
+def test_diffusion_goes_from_noise_to_the_mask(small: SmallSD3, tmp_path: Path) -> None:
+    """By as many steps as asked for, as diffusers' scheduler takes them."""
+    folder, prompt = write_denoiser(small, tmp_path / "transformer"), read_prompt(small.prompt)
+    models = load_transparency(folder, small.base / "vae", prompt, dtype=torch.float32, shift=3.0)
+    options = MaskOptions(resolution=SIDE, steps=5)
+    one, other = photo(SIDE, SIDE), photo(SIDE, SIDE, seed=1)
+    found = decode_masks(models, [one, other], options)
+    torch.testing.assert_close(decode_masks(models, [other], options), found[1:], **ROUNDING)
+    otherwise = decode_masks(models, [one], MaskOptions(resolution=SIDE, steps=5, seed=1))
+    assert not torch.allclose(otherwise, found[:1], **ROUNDING)
+
+    scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 5, 5))
+    photos = torch.randn(1, 16, 4, 4)
+    latents = noise = torch.randn(1, 16, 4, 4)
+    for timestep in scheduler.timesteps:
+        velocity = predict(
+            models.transformer, torch.cat([photos, latents], 1), timestep[None], *prompt
+        )
+        latents = scheduler.step(velocity, timestep, latents).prev_sample
+    ours = denoise(models.transformer, photos, noise, *prompt, steps=5, shift=3.0)
+    torch.testing.assert_close(ours, latents, **ROUNDING)
+
+
+def test_bfloat16_changes_a_mask_by_rounding(small: SmallSD3, models: Transparency) -> None:
+    half = load_transparency(
+        small.base / "transformer", small.base / "vae", read_prompt(small.prompt)
+    )
     exact = decode_masks(models, [photo(64, 64)], OPTIONS)
     rounded = decode_masks(half, [photo(64, 64)], OPTIONS)
     assert rounded.dtype == torch.float32

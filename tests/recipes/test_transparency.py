@@ -2,7 +2,8 @@
 
 import pytest
 
-from seethrough.recipe import differences, load, show_value
+from seethrough.recipe import RecipeError, differences, load, show_value
+from seethrough.recipes.glass_scores import GlassScores
 from seethrough.recipes.training import TrainStage
 from tests.recipes.rules import EXPERIMENTS, is_accepted, problems
 
@@ -136,7 +137,26 @@ def test_pixels_are_of_one_step_and_one_class() -> None:
     assert is_accepted(SD35, "train.objective.method=diffusion")
 
 
+def test_updates_alone_do_not_make_a_base_see_the_photo() -> None:
+    lora, diffusion = EXPERIMENTS / "transparency_sd35_lora.py", "train.objective.method=diffusion"
+    (problem,) = problems(lora, diffusion)
+    assert problem.startswith("train.model.transformer: a base stays blind to the photo")
+    assert is_accepted(lora, diffusion, "train.model.transformer=file:trained")
+
+
 def test_prompt_and_transformer_are_of_one_base() -> None:
     assert problems(SD35, "prompt.base=hub:stabilityai/stable-diffusion-3-medium-diffusers") == [
         "prompt.base: train.model.base is another: its transformer knows other text"
     ]
+
+
+def test_a_rehearsal_scores_what_it_trains() -> None:
+    """Told before the rule, diffusion is scored as such; told after it, both flags are needed."""
+    diffusion = [("train.objective.method", "diffusion"), ("train.objective.shift", "2.0")]
+    scores = load(SD35).override(diffusion).rehearsal().resolve().stages["scores"]
+    assert isinstance(scores, GlassScores)
+    assert (scores.shift, scores.steps) == (2.0, 100)
+    twin = load(SD35).rehearsal().override(diffusion)
+    with pytest.raises(RecipeError, match=r"scores\.shift: train\.objective is scored with 2\.0"):
+        twin.resolve()
+    twin.override([("scores.shift", "2.0")]).resolve()

@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from seethrough.engine.model_options import write_options
+from seethrough.models.empty_prompt_sd3 import read_prompt
 from seethrough.models.published_prompt import FOLDER, write_published_prompt
-from seethrough.segment.options import ModelOptions, write_options
-from tests.inference.small_sd3 import SIDE, small_prompt, write_small_transparency
+from seethrough.segment.options import FILE, ModelOptions
+from tests.tasks.small_sd3 import SIDE, write_small_sd3
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +26,10 @@ def own_machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole model in the published layout."""
-    folder = write_small_transparency(tmp_path_factory.mktemp("models") / "small")
-    write_published_prompt(folder / FOLDER, small_prompt())
-    write_options(folder, ModelOptions(resolution=SIDE))
-    return folder
+    small = write_small_sd3(tmp_path_factory.mktemp("models"))
+    write_published_prompt(small.base / FOLDER, read_prompt(small.prompt))
+    write_options(small.base / FILE, ModelOptions(resolution=SIDE))
+    return small.base
 
 
 @pytest.fixture

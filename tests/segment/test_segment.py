@@ -15,6 +15,7 @@ from PIL import Image
 
 from seethrough.segment.__main__ import main
 from tests.segment.conftest import write_photo
+from tests.tasks.small_sd3 import SIDE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +57,7 @@ def test_what_lies_there_for_a_photo(
     record = json.loads((out / "b.json").read_text())
     assert record["transparent"] == pytest.approx((mask == 255).mean())
     said = capsys.readouterr().out
-    assert f"model: {model}/transformer, 64 px; float32 on cpu" in said
+    assert f"model: {model}/transformer, {SIDE} px; float32 on cpu" in said
     assert f"5 of 5: {out}/e_maskq.png: " in said and "% transparent" in said
 
 
@@ -141,7 +142,8 @@ def test_photos_of_every_kind(
     model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = Image.open(photos / "a.jpg")
-    photo.convert("L").save(photos / "grey.png")
+    for name in ("grey.1", "grey.2"):
+        photo.convert("L").save(photos / f"{name}.png")
     photo.convert("CMYK").save(photos / "print.jpg")
     photo.resize((1, 1)).save(photos / "dot.png")
     turned = photo.getexif()
@@ -150,7 +152,8 @@ def test_photos_of_every_kind(
     out = tmp_path / "out"
     assert main([str(photos), f"--model=file:{model}", f"--out={out}"]) == 0
     assert "(CMYK: converted to RGB without its colour profile)" in capsys.readouterr().out
-    assert read(out / "grey_pred.png").shape == read(photos / "a.jpg").shape[:2]
+    for name in ("grey.1", "grey.2"):
+        assert read(out / f"{name}_pred.png").shape == read(photos / "a.jpg").shape[:2]
     assert read(out / "turned_pred.png").shape == read(photos / "a.jpg").shape[1::-1]
     assert read(out / "dot_pred.png").shape == (1, 1)
 

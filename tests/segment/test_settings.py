@@ -36,7 +36,7 @@ def test_evaluation_has_the_same_flags_and_more() -> None:
     ("arguments", "message"),
     [
         ([FROM], "no photo given"),
-        (["a.jpg"], "no model given; choose one:\n  --model=file:FOLDER"),
+        (["a.jpg"], "no model given; choose one:\n  --model=file:FOLDER, --model=hub:"),
         (["a.jpg", FROM, "--model=file:b"], "--model=file:b and --from=runs/chain: give one"),
         (["a.jpg", FROM, "--sede=7"], r"--sede: no such flag; did you mean seed\?"),
         (["a.jpg", FROM, "--batch=0"], "--batch: given '0'; accepted: int > 0"),
@@ -74,7 +74,7 @@ def test_help_explains_every_flag(text: str, settings: type[segment.ModelSetting
 
 
 def test_help_answers_without_torch() -> None:
-    for program in ("segment", "evaluate"):
-        code = f"import sys; from seethrough.{program}.__main__ import main; main(['--help'])"
+    for program in ("segment.__main__", "segment.export", "evaluate.__main__"):
+        code = f"import sys; from seethrough.{program} import main; main(['--help'])"
         ending = "; sys.exit('torch' in sys.modules)"
         subprocess.run([sys.executable, "-c", code + ending], check=True, capture_output=True)

@@ -1,4 +1,7 @@
-"""A small base like Stable Diffusion 3.5's, its prompt, and photos with masks, on disk."""
+"""A small base like Stable Diffusion 3.5's, its prompt, and photos with masks, on disk.
+
+Its transformer may pass for a fine-tuned one: what it predicts is a mask like any other.
+"""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +17,7 @@ from seethrough.recipes.transparency import TransparencyTrain
 from tests.data.photos import write_copy
 
 SIDE = 32
+"""Of the squares that it sees, 2 x 2 tokens; it can see up to 512."""
 
 StageT = TypeVar("StageT", bound=TransparencyTrain)
 
@@ -46,7 +50,11 @@ def write_small_vae(folder: Path) -> Path:
     """Write the autoencoder: the same bytes at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
-        AutoencoderKL(**VAE_CONFIG).save_pretrained(folder)
+        vae = AutoencoderKL(**VAE_CONFIG)
+        with torch.no_grad():
+            # A new network's mask is flat: every pixel on one side of the threshold.
+            vae.decoder.conv_out.weight.mul_(6)
+    vae.save_pretrained(folder)
     return folder
 
 

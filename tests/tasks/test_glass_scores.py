@@ -8,24 +8,23 @@ import pytest
 from seethrough.data.glass_scenes import write_scenes
 from seethrough.data.trans10k import find_pairs, read_pair
 from seethrough.metrics.glass_baseline import ThresholdBaseline, tune
-from seethrough.models.empty_prompt_sd3 import save_prompt
 from seethrough.recipe import Local
 from seethrough.recipes.glass_scores import GlassScores
 from seethrough.tasks.glass_scores import measure
-from tests.inference.small_sd3 import SIDE, small_prompt, write_small_transparency
 from tests.tasks.small import context
+from tests.tasks.small_sd3 import SIDE, write_small_sd3
 
 
 def test_both_are_measured_on_the_same_photos(tmp_path: Path) -> None:
     write_scenes(tmp_path / "scenes", "train", 6, 32, seed=1)
     write_scenes(tmp_path / "scenes", "test", 5, 32, seed=1)
-    base = Local(str(write_small_transparency(tmp_path / "base")))
-    save_prompt(tmp_path / "prompt.safetensors", small_prompt())
+    small = write_small_sd3(tmp_path)
+    base = Local(str(small.base))
     stage = GlassScores(
         scenes=Local(str(tmp_path / "scenes")),
         transformer=base,
         base=base,
-        prompt=Local(str(tmp_path / "prompt.safetensors")),
+        prompt=Local(str(small.prompt)),
         resolution=SIDE,
         tuned_on=1,
         photos_at_once=2,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seethrough.errors import InputError
 from seethrough.models.empty_prompt_sd3 import EMBEDS, POOLED, PromptEmbeddings, save_prompt
-from seethrough.models.sd3 import load_transformer, predict
+from seethrough.models.sd3 import load_transformer, predict, shifted
 from seethrough.recipe import Local, evolve
 from seethrough.recipes.transparency import TransparencyLoraTrain, TransparencyTrain
 from seethrough.tasks.empty_prompt import empty_prompt_stage
@@ -18,7 +18,6 @@ from seethrough.tasks.transparency import (
     Transparency,
     TransparencyLora,
     noise_shares,
-    shifted,
 )
 from tests.tasks.small import batch, context, draw
 from tests.tasks.small_sd3 import SIDE, SmallSD3, small_stage, write_small_sd3
