@@ -20,6 +20,7 @@ from seethrough.recipes.layerdiff import (
     check_layer_stages,
 )
 from seethrough.recipes.marigold import (
+    DepthFrames,
     Marigold2DData,
     Marigold2DModel,
     Marigold2DTrain,
@@ -39,7 +40,6 @@ from seethrough.recipes.stand_ins import (
     TRANSPARENT_VAE,
     UNTRACKED,
     VAE,
-    DrawnFrames,
     DrawnSamples,
     small_vae,
 )
@@ -67,6 +67,9 @@ HARDWARE: Hardware = change(
     loader_workers=0,
     gradient_checkpointing=False,
 )
+FRAMES: DepthFrames = change(DepthFrames, absent=False, transparent="gray", beyond="nearest")
+"""Flat colours are told apart by where a layer ends, and a small autoencoder keeps the depth of
+thin layers only if it goes on around them."""
 ONE_PROCESS: Device = change(Device, device="cpu", threads=2)
 """What all stages have in common that take minutes on two cores."""
 
@@ -199,7 +202,7 @@ class AvatarsChain(DrawnSamples):
             sources=((TRAIN_LIST, 1),),
             groups=(TAGS_V2,),
             crop_tags=(),
-            frames=change(DrawnFrames),
+            frames=FRAMES,
             crop_to="character",
             random_pad=0.0,
             random_flip=0.0,
@@ -218,7 +221,7 @@ class AvatarsChain(DrawnSamples):
         pages=TEST_LIST,
         known=TRAIN_LIST,
         crop_to="character",
-        frames=change(DrawnFrames),
+        frames=FRAMES,
         hardware=ONE_PROCESS,
     )
     """Puts layers of characters in drawing order that were not trained on, and measures that."""

@@ -14,12 +14,14 @@ from seethrough.recipe import Output, change, evolve, recipe
 from seethrough.recipes.characters import Characters
 from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.marigold import (
+    Beyond,
     DepthSampler,
     Marigold2DChain,
     Marigold2DTrain,
     Marigold3DChain,
     Marigold3DTrain,
     OrderLayers,
+    Transparent,
 )
 from seethrough.recipes.small_base import SmallMarigold
 from seethrough.recipes.stand_ins import (
@@ -27,7 +29,6 @@ from seethrough.recipes.stand_ins import (
     SIDE,
     TEST_LIST,
     TRAIN_LIST,
-    DrawnFrames,
     DrawnSamples,
     shortened,
 )
@@ -36,6 +37,11 @@ from seethrough.recipes.transparent_vae import TransparentVaeData, TransparentVa
 
 NOISIEST = (980, 1000)
 """Timesteps at which not even the mean of a flat depth shows through the noise."""
+
+TRANSPARENT: Transparent = "gray"
+BEYOND: Beyond = "nearest"
+"""Flat colours are told apart by where a layer ends, and a small autoencoder keeps the depth of
+thin layers only if it goes on around them."""
 
 ONE_STEP = DepthSampler(steps=1)
 
@@ -83,6 +89,9 @@ def rehearse_2d(chain: Marigold2DChain) -> Marigold2DRehearsal:
 def rehearse_3d(chain: Marigold3DChain) -> Marigold3DRehearsal:
     """The rule: sources from the stages in front, smaller pictures, fewer steps, one machine."""
     model = evolve(chain.train_3d.model, unet=Output("inflate", "unet"), base=BASE)
+    frames = evolve(
+        chain.train_3d.data.frames, absent=False, transparent=TRANSPARENT, beyond=BEYOND
+    )
     train_3d = evolve(
         chain.train_3d,
         model=model,
@@ -90,7 +99,7 @@ def rehearse_3d(chain: Marigold3DChain) -> Marigold3DRehearsal:
             chain.train_3d.data,
             groups=(TAGS_V2,),
             crop_tags=(),
-            frames=DrawnFrames(),
+            frames=frames,
             random_pad=0.0,
         ),
     )
@@ -108,7 +117,7 @@ def rehearse_3d(chain: Marigold3DChain) -> Marigold3DRehearsal:
             pages=TEST_LIST,
             known=TRAIN_LIST,
             crop_to="character",
-            frames=DrawnFrames(),
+            frames=frames,
             resolution=SIDE,
             sampler=ONE_STEP,
             precision="fp32",
@@ -121,7 +130,7 @@ def _shrink_2d(stage: Marigold2DTrain) -> Marigold2DTrain:
     stage = evolve(
         stage,
         model=evolve(stage.model, base=BASE, unet=None),
-        data=evolve(stage.data, transparent=DrawnFrames().transparent, beyond=DrawnFrames().beyond),
+        data=evolve(stage.data, transparent=TRANSPARENT, beyond=BEYOND),
     )
     return _shrink(stage, steps=300, batch=32, lr_factor=200 / 3)
 

@@ -6,7 +6,6 @@ from typing import TypeVar
 from seethrough.recipe import Execution, Experiment, Output, Source, change, evolve, recipe
 from seethrough.recipes.characters import Characters
 from seethrough.recipes.environment import Environment
-from seethrough.recipes.marigold import Beyond, DepthFrames, Transparent
 from seethrough.recipes.training import AdamW, Hardware, Schedule, Tracking, TrainStage
 from seethrough.recipes.transparent_vae import (
     TransparentVaeData,
@@ -90,16 +89,6 @@ def small_vae(silhouette_probability: float = 0.0) -> TransparentVaeTrain:
         hardware=two_cores(micro_batch=8),
         tracking=UNTRACKED,
     )
-
-
-@recipe
-class DrawnFrames(DepthFrames):
-    """Drawn characters before small networks of depth: in flat colours, a layer is known by where
-    it ends, and a small autoencoder keeps the depth of thin ones only if it goes on around them."""
-
-    absent: bool = False
-    transparent: Transparent = "gray"
-    beyond: Beyond = "nearest"
 
 
 @recipe

@@ -21,7 +21,7 @@ def sources(value: object) -> list[Source]:
 def test_both_families_are_trained_measured_and_packed() -> None:
     assert list(STAGES) == [
         "characters", "vae", "decoders", "base", "train_2d", "inflate", "train_3d", "decompose",
-        "depth_base", "depth_2d", "depth_inflate", "depth_3d", "depth_order", "pack",
+        "depth_vae", "depth_base", "depth_2d", "depth_inflate", "depth_3d", "depth_order", "pack",
     ]  # fmt: skip
     classes = [LayerDiff2DTrain, LayerDiff3DTrain, Decompose]
     classes += [Marigold2DTrain, Marigold3DTrain, OrderLayers]

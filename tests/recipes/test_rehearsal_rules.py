@@ -41,7 +41,10 @@ RULE = (
     "*.data.validation",
     "decompose.resolution", "decompose.head_pass", "decompose.crop_to",
     "depth_order.resolution", "depth_order.crop_to",
-    # Depth: the first step from noise alone is learnt, and taken.
+    # Depth: layers are shown with their ends; of all tags, as they are used.
+    "train_2d.data.transparent", "train_2d.data.beyond", "*.frames.*", "train_3d.data.groups",
+    "train_3d.data.crop_tags", "inflate.group_sizes",
+    # Of depth the first step from noise alone is learnt, and taken.
     "*.objective.noise_strength", "*.objective.timestep_bias", "*.objective.timestep_bias_range",
     "*.objective.timestep_bias_multiplier", "*.sampler.steps",
     # Fewer steps of fewer samples.
