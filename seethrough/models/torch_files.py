@@ -10,11 +10,11 @@ from torch import Tensor
 
 from seethrough.errors import InputError
 
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 """How names of such files end."""
 
 
-def read_torch_file(file: str | Path) -> Any:
+def read_torch_data(file: str | Path) -> Any:
     """What the file holds: plain data and tensors, these on the CPU, mapped where that can be.
 
     Raises:
@@ -37,7 +37,7 @@ def read_torch_file(file: str | Path) -> Any:
         raise InputError(f"{file}: not a readable file of torch.save ({error})") from error
 
 
-def read_torch_tensors(file: str | Path, part: str | None = None) -> dict[str, Tensor]:
+def read_torch_file(file: str | Path, part: str | None = None) -> dict[str, Tensor]:
     """The tensors of a file by name.
 
     Args:
@@ -45,9 +45,9 @@ def read_torch_tensors(file: str | Path, part: str | None = None) -> dict[str, T
         part: which of these; None takes the file's own, or the only one.
 
     Raises:
-        InputError: as `read_torch_file`, or when there is no such state dict.
+        InputError: as `read_torch_data`, or when there is no such state dict.
     """
-    content = read_torch_file(file)
+    content = read_torch_data(file)
     if part is None and _is_state(content):
         return dict(content)
     parts = {name: inner for name, inner in _items(content) if _is_state(inner)}
