@@ -6,7 +6,6 @@ mode whatever the network around them does: the heads of LPIPS have a dropout, a
 ConvNeXt are left out at random, as long as they train.
 """
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torchvision.models.vgg import VGG16_Weights
 
 from seethrough.errors import InputError
 from seethrough.models.checkpoints import load_into, read_state_dict
+from seethrough.models.torch_files import read_torch_file
 
 LPIPS_HEADS = Path(torchmetrics_lpips.__file__).parent / "lpips_models" / "vgg.pth"
 """What LPIPS learnt on top of VGG16, 1472 numbers: torchmetrics has them in its package."""
@@ -163,15 +163,7 @@ def weights_file(given: Path | None, url: str, what: str) -> Path:
 
 def _read(file: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file, or of one of PyTorch's that holds nothing but tensors."""
-    if file.suffix == ".safetensors":
-        return read_state_dict(file)
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise InputError(f"{file}: not a readable file of plain tensors ({error})") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{file}: holds something other than tensors by name")
-    return state
+    return read_state_dict(file) if file.suffix == ".safetensors" else read_torch_file(file)
 
 
 def _sliced(vgg16: dict[str, Tensor]) -> dict[str, Tensor]:
