@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 SLOPE = 0.2
 """Of leaky ReLUs below 0."""
@@ -86,10 +87,10 @@ def discriminator_loss(true: Tensor, decoded: Tensor, kind: Literal["hinge", "va
     `hinge` asks for logits beyond 1 and -1, `vanilla` is the binary cross-entropy.
     """
     if kind == "hinge":
-        losses = F.relu(1 - true), F.relu(1 + decoded)
+        of_true, of_decoded = F.relu(1 - true), F.relu(1 + decoded)
     else:
-        losses = F.softplus(-true), F.softplus(decoded)
-    return 0.5 * sum(loss.flatten(1).mean(1) for loss in losses)
+        of_true, of_decoded = F.softplus(-true), F.softplus(decoded)
+    return 0.5 * (of_true.flatten(1).mean(1) + of_decoded.flatten(1).mean(1))
 
 
 def adaptive_weight(reconstruction_norm: Tensor, adversarial_norm: Tensor, weight: float) -> Tensor:
@@ -108,7 +109,7 @@ def convolution_gradient_norms(inputs: Tensor, gradients: Tensor, conv: nn.Conv2
         conv: the convolution, of one group.
     """
     norms = [
-        torch.nn.grad.conv2d_weight(
+        conv2d_weight(
             inputs[row : row + 1],
             list(conv.weight.shape),
             gradients[row : row + 1],

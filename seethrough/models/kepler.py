@@ -90,9 +90,10 @@ def binary_prior(codes: int, start: int) -> Tensor:
     return digits.float().repeat(1, PRIOR_WIDTH // BITS)
 
 
-def codes_used(codes: Tensor, count: int) -> float:
-    """Share of the `count` codes that any of these numbers names."""
-    return codes.unique().numel() / count
+def codes_used(codes: Tensor, count: int) -> Tensor:
+    """Share of the `count` codes that any of these numbers names, a scalar on their device."""
+    used = torch.zeros(count, device=codes.device)
+    return used.index_fill_(0, codes.flatten(), 1.0).mean()
 
 
 def _standardized(values: Tensor) -> Tensor:

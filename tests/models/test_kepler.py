@@ -54,6 +54,6 @@ def test_codes_are_compared_with_the_prior_however_large_the_latents_are() -> No
 
 
 def test_usage() -> None:
-    assert codes_used(torch.tensor([[0, 1], [1, 3]]), 8) == 3 / 8
+    assert float(codes_used(torch.tensor([[0, 1], [1, 3]]), 8)) == 3 / 8
     with pytest.raises(ValueError, match="3 channels can't be cut into 2 groups"):
         KeplerQuantizer(3, 8, 2, 0.25)

@@ -30,6 +30,7 @@ AROUND = {
     "transparency": (["scenes", "vae", "base"], ["scores"]),
     "depth_anything": (["characters", "base"], ["scores"]),
     "partseg": (["characters", "sam"], ["scores"]),
+    "transparent_vae": (["characters", "vae"], []),
 }
 """Stages in front of the chain's and behind them, where they are others than `DRAWN`, by what the
 experiment's name begins with."""
@@ -60,6 +61,9 @@ RULE = (
     # Photos are small: blur and noise of their pixels would leave nothing.
     "*.data.target_sizes", "*.data.random_blur", "*.data.random_noise",
     "*.schedule.warmup_epochs", "*.schedule.anneal_steps", "*.schedule.validate_every",
+    # Networks of perception can't be made: pixels stand in. The discriminator is smaller.
+    "train.model.vae", "train.loss.lpips", "train.loss.convnext", "train.loss.composite_l1",
+    "train.adversarial.channels", "train.adversarial.lr",
     # The machine.
     "prompt.dtype", "*.model.vae_precision", "*.deepspeed.zero_stage",
     "*.deepspeed.offload_optimizer", "*.optim.precision", "*.hardware.*", "*.tracking.tracker",
@@ -110,6 +114,7 @@ def test_the_rule_names_no_more_than_it_changes() -> None:
         "transparency_sd35",
         "depth_anything_adapter",
         "partseg_samhq",
+        "transparent_vae",
     ):
         full = flatten(load(EXPERIMENTS / f"{name}.py").experiment)
         small = flatten(twin(name).experiment)
