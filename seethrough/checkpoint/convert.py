@@ -10,6 +10,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.quantizers.quantization_config import BitsAndBytesConfig
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
@@ -113,7 +114,7 @@ def _split_autoencoders(file: Path, target: Path, settings: Convert) -> str:
             "and `trans_vae` in the hub's layout"
         )
     base = Path(settings.config)
-    vae = load_model(diffusers.AutoencoderKL, base / "vae", torch.float32)
+    vae = load_model(AutoencoderKL, base / "vae", torch.float32)
     transparent_vae = load_model(TransparentVAE, base / "trans_vae", torch.float32)
     transparent_vae.load_vae_checkpoint(file, vae)
     with _appearing(target) as partial:

@@ -1,6 +1,7 @@
 """A small network in every form that checkpoints have."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -98,16 +99,16 @@ def stage(tmp_path: Path, state: dict[str, Tensor]) -> Path:
 def autoencoders(tmp_path: Path) -> Path:
     """`vae` and `trans_vae`, as a published repository has them."""
     folder = tmp_path / "base"
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        norm_num_groups=4,
-    )
-    vae.save_pretrained(folder / "vae")
+    vae: dict[str, Any] = {
+        "block_out_channels": (8, 8, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "norm_num_groups": 4,
+    }
+    AutoencoderKL(**vae).save_pretrained(folder / "vae")
     TransparentVAE(
-        encoder_channels=[4, 8, 8],
-        block_out_channels=[4, 8, 8, 16],
+        encoder_channels=(4, 8, 8),
+        block_out_channels=(4, 8, 8, 16),
         layers_per_block=1,
         norm_num_groups=2,
         attention_head_dim=4,

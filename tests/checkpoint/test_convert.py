@@ -204,7 +204,7 @@ def test_what_is_refused(
         "it holds nothing": [tmp_path / "empty"],
         "too large for fp16": [save(large, tmp_path / "large.safetensors"), "--dtype=fp16"],
         "did you mean mid_block": [f"{unet_folder}:mid_blok"],
-        "accepted: keep, fp32, bf16, fp16": [unet_folder, "--dtype=int8"],
+        "accepted: one of keep, fp32": [unet_folder, "--dtype=int8"],
     }
     for message, (source, *flags) in lines.items():
         target = tmp_path / ("folder" if config in flags else "file.safetensors")
