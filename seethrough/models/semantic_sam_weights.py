@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seethrough.data.tags import TAGS_V2, TAGS_V3, TRAINING_TAGS
+from seethrough.data.tags import STORED_MASK_ORDER, TAGS_V2, TAGS_V3
 from seethrough.errors import InputError
 from seethrough.models.checkpoints import cast, load_into, read_json, read_state_dict
 from seethrough.models.semantic_sam import (
@@ -30,8 +30,9 @@ from seethrough.models.torch_files import TORCH_SUFFIXES, read_torch_file
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a trained model of ours."""
 
-PUBLISHED_TAGS = {len(tags): tags for tags in (TAGS_V2, TAGS_V3, TRAINING_TAGS)}
-"""Names of the classes by their number, for files that don't name them."""
+PUBLISHED_TAGS = {len(tags): tags for tags in (TAGS_V2, TAGS_V3, STORED_MASK_ORDER)}
+"""Names of the classes by their number, for files that don't name them: the published program
+learns masks in the order in which they are stored."""
 
 _IMAGE, _PROMPT, _DECODER, _HEADS = (
     "img_adapter.sam_img_encoder.",

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -11,9 +10,9 @@ from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
 from seethrough.data.partseg import PartSegDataset
-from seethrough.data.replacement import load
 from seethrough.errors import InputError
-from seethrough.inference.part_picture import part_picture
+from seethrough.inference.composite import Image8
+from seethrough.inference.part_picture import joined, part_picture
 from seethrough.inference.partseg import THRESHOLD
 from seethrough.metrics.partseg import PartScores
 from seethrough.models.semantic_sam import SemanticSam, normalised
@@ -126,31 +125,28 @@ class PartSeg(Task[PartSegTrain]):
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
         """Pages as they are trained on, their parts, and those found."""
-        rows: list[np.ndarray] = []
+        rows: list[Image8] = []
         for item in self._items(self.pages, "pictures", SHOWN):
             page = item["picture"].numpy().transpose(1, 2, 0)
             found = self.find(model, item["picture"][None])[0].cpu().numpy()
             tags = self.stage.data.tags
-            shown = [
+            parts = [
                 part_picture(page, masks, tags, 0.0) for masks in (item["masks"].numpy(), found)
             ]
-            rows.append(np.concatenate([page, *shown], axis=1))
-        width = max(row.shape[1] for row in rows)
-        padded = [
-            np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255)
-            for row in rows
-        ]
-        return {"parts": Image.fromarray(np.concatenate(padded))}
+            rows.append(joined([page, *parts], axis=1))
+        return {"parts": Image.fromarray(joined(rows, axis=0))}
 
     def _items(self, dataset: PartSegDataset, purpose: str, count: int) -> Iterator[Batch]:
-        """The first pages of a dataset; others stand in for bad ones where the recipe says so."""
-        skip = self.stage.data.bad_samples == "skip"
+        """The first pages of a dataset; bad ones are left out where the recipe says so."""
         for row in range(min(count, len(dataset))):
-            loaded = load(dataset, Draw(seed=0, stage=purpose, step=0, index=row, sample=row), skip)
-            for bad in loaded.left_out:
-                path = dataset.page_path(bad.row)
-                self.context.report(f"{self.context.name}: left out {path}: {bad.error}")
-            yield loaded.item
+            try:
+                item = dataset[Draw(seed=0, stage=purpose, step=0, index=row, sample=row)]
+            except InputError as error:
+                if self.stage.data.bad_samples != "skip":
+                    raise
+                self.context.report(f"{self.context.name}: left out: {error}")
+            else:
+                yield item
 
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         assert isinstance(model, SemanticSam)

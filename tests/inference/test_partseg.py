@@ -9,7 +9,7 @@ import torch
 from seethrough.inference.part_picture import part_colour, part_picture
 from seethrough.inference.partseg import load_partseg, page_masks, predict_parts
 from seethrough.models.semantic_sam_weights import save_semantic_sam
-from tests.models.small_sam import SMALL, small_model
+from tests.models.small_sam import small_model
 
 
 @pytest.mark.parametrize("size", [(30, 50), (50, 30), (64, 64), (7, 200)])
@@ -47,8 +47,18 @@ def test_the_legend_names_what_is_there() -> None:
     legend = shown[:, 48:].reshape(-1, 3)
     assert (legend == part_colour(1)).all(1).any()
     assert not any((legend == part_colour(other)).all(1).any() for other in (0, 2))
-    alone = part_picture(page, masks[:, :, :], ("face", "hair", "tail"), page_share=0.0)
+    alone = part_picture(page, masks, ("face", "hair", "tail"), page_share=0.0)
     assert (alone[32:, :48] == 255).all() and (alone[0, 0] == part_colour(1)).all()
+
+
+def test_a_small_page_has_a_legible_legend() -> None:
+    page, tags = np.zeros((20, 30, 3), np.uint8), [f"part {index}" for index in range(9)]
+    shown = part_picture(page, np.ones((9, 20, 30), bool), tags, page_share=1.0)
+    assert shown.shape[0] == 9 * 12
+    assert (shown[:20, :30] == 0).all() and (shown[20:, :30] == 255).all()
+    for index in range(9):
+        row = shown[12 * index : 12 * (index + 1), 30:].reshape(-1, 3)
+        assert (row == part_colour(index)).all(1).any()
 
 
 def test_classes_have_colours_of_their_own() -> None:
@@ -56,4 +66,3 @@ def test_classes_have_colours_of_their_own() -> None:
     assert part_colour(0) == (0x43, 0x63, 0xD8)
     empty = part_picture(np.zeros((9, 9, 3), np.uint8), np.zeros((1, 9, 9), bool), ("face",))
     assert (empty[:, :9] == 0).all()
-    assert SMALL.grid == 8

@@ -58,7 +58,7 @@ def test_what_lies_there_for_a_page(model: Path, pages: Path, tmp_path: Path, ca
     shares = json.loads((out / "a.png.json").read_text())["shares"]
     assert shares == pytest.approx({t: m.mean() for t, m in zip(TAGS_V2, found, strict=True)})
     picture = Image.open(out / "a.png_parts.png")
-    assert picture.height == 40 and picture.width > 60
+    assert picture.height >= 40 and picture.width > 60
     said = capsys.readouterr().out
     assert f"model: {model}; float32 on cpu" in said
     assert "3 of 3: " in said and "of 19 parts found" in said

