@@ -41,16 +41,20 @@ class PartMasks:
 
 
 def read_part_masks(page: Path, tags: Sequence[str], size: tuple[int, int]) -> PartMasks:
-    """Read the masks of some tags of a page of `size`, height and width.
+    """Read the masks beside a page, as `read_masks`; raises InputError when there is no file."""
+    return read_masks(mask_file(page), tags, size)
+
+
+def read_masks(path: Path, tags: Sequence[str], size: tuple[int, int]) -> PartMasks:
+    """Read the masks of some tags of a page of `size`, height and width, from a file.
 
     `hair` and `eyes` of V2 are made of V3's parts where only these are stored. So is `head`,
     always: published files have an empty mask in its place. `foreground` is all of them.
 
     Raises:
-        InputError: when there is no file or it can't be read, a mask has another size than the
-            page, or one of the tags is not in it.
+        InputError: when it can't be read, a mask has another size than the page, or one of the
+            tags is not in it.
     """
-    path = _find(page)
     stored = _stored(path)
     decoded: dict[str, np.ndarray] = {}
 
@@ -77,7 +81,13 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
     return {"size": [height, width], "counts": counts.decode("ascii")}
 
 
-def _find(page: Path) -> Path:
+def stored_tags(path: Path) -> tuple[str, ...]:
+    """The tags that a file has masks of, in its order; raises InputError as `read_masks`."""
+    return tuple(_stored(path))
+
+
+def mask_file(page: Path) -> Path:
+    """The file of masks beside a page; raises InputError when there is none."""
     for ending in (".json", ".json.gz"):
         path = page.with_name(page.stem + ending)
         if path.is_file():
