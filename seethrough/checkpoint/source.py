@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from seethrough.checkpoint.zero_shards import read_shards, shards_folder
-from seethrough.engine.checkpoint import complete_checkpoints, latest_good_checkpoint
+from seethrough.engine.checkpoint import latest_good_checkpoint
 from seethrough.engine.record import RECORD, read_record
 from seethrough.engine.tensor_tree import load_tree
 from seethrough.errors import InputError
@@ -53,7 +53,7 @@ def kind_of(path: Path) -> Kind:
         return "training checkpoint"
     if shards_folder(path) is not None:
         return "DeepSpeed checkpoint"
-    if (path / RECORD).is_file() or complete_checkpoints(path / CHECKPOINTS):
+    if _is_stage(path):
         return "stage"
     if stages_of(path):
         return "run"
@@ -67,11 +67,11 @@ def kind_of(path: Path) -> Kind:
 
 def stages_of(run: Path) -> list[Path]:
     """Folders of a run's stages that are finished or have checkpoints."""
-    return [
-        folder
-        for folder in sorted(run.iterdir())
-        if (folder / RECORD).is_file() or (folder / CHECKPOINTS).is_dir()
-    ]
+    return [folder for folder in sorted(run.iterdir()) if _is_stage(folder)]
+
+
+def _is_stage(folder: Path) -> bool:
+    return (folder / RECORD).is_file() or (folder / CHECKPOINTS).is_dir()
 
 
 def has_weights(folder: Path) -> bool:

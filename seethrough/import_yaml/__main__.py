@@ -41,8 +41,7 @@ def _run(arguments: list[str]) -> list[str]:
         raise RecipeError(f"given {' '.join(words) or 'nothing'}: write {USAGE}")
     config, file = map(Path, words)
     document = _choose(read_documents(config), config, settings.part)
-    program = program_of(document) if settings.program == "auto" else settings.program
-    layout = LAYOUTS[program]
+    layout = LAYOUTS[settings.program or program_of(document)]
     options = Options(settings.processes, settings.samples)
     made = fill(layout, str(config), document.flat(layout.whole), options)
     default = facts(layout.experiment).default

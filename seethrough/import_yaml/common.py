@@ -109,7 +109,7 @@ def length(made: Import, steps: Any) -> None:
         warmup = made.now("schedule.warmup_steps")
         if warmup >= steps:
             made.put("schedule.warmup_steps", steps - 1)
-            made.open["lr_warmup_steps"] = f"{warmup} of {steps} steps: {steps - 1}, so that it ends"
+            made.open["lr_warmup_steps"] = f"{warmup} of {steps} steps: {steps - 1} here"
         return
     epochs = made.get("num_train_epochs")
     if made.options.samples is None:

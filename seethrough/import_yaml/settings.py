@@ -1,7 +1,5 @@
 """What the flags of `python -m seethrough.import_yaml` say."""
 
-from typing import Literal
-
 from seethrough.import_yaml.layouts import Program
 from seethrough.recipe import PositiveInt, Section, recipe
 
@@ -10,8 +8,8 @@ from seethrough.recipe import PositiveInt, Section, recipe
 class ImportSettings(Section):
     """What a configuration doesn't tell."""
 
-    program: Literal["auto"] | Program = "auto"
-    """The training program that it is of; auto goes by its keys."""
+    program: Program | None = None
+    """The training program that it is of; none goes by its keys."""
 
     part: PositiveInt | None = None
     """Which of several configurations that were pasted into one file, from 1."""

@@ -83,6 +83,8 @@ def test_verify_finds_harm(
     assert f"{stage / 'unet'}: its content differs from the record's hash" in said
     assert f"{harmed}: its content differs from the hash in manifest.json" in said
     assert "average.json: missing, though manifest.json names it" in said
+    said = program("convert", f"{stage}:network", tmp_path / "network.safetensors", code=2)
+    assert f"{checkpoints}: no good checkpoint" in said and "passed over" in said
 
     state["conv_in.weight"][0, 0, 0, 0] = torch.inf
     file = save(state, tmp_path / "inf.safetensors")

@@ -86,6 +86,7 @@ def test_a_pipeline_keeps_its_other_files(
     said = program("inspect", tmp_path / "packed")
     lines = {line.split(":")[0].strip(): line for line in said.splitlines()}
     assert "4 bits" in lines["unet"] and "AutoencoderKL" in lines["vae"]
+    assert "quantization_config" not in (tmp_path / "packed/vae/config.json").read_text()
     assert ", bf16," in lines["vae"] and "4 bits" not in lines["trans_vae"]
     said = program("convert", autoencoders, tmp_path / "all.safetensors", code=2)
     assert f"don't go into one file: give {autoencoders}:trans_vae" in said
@@ -213,6 +214,14 @@ def test_what_is_refused(
         assert "this ran" not in said
     assert not list(tmp_path.glob(".partial*")) and not list(tmp_path.glob("f*"))
     program("convert", tmp_path / "good.pt", tmp_path / "one.safetensors")
+    tied = torch.ones(3)
+    torch.save({"encoder": tied, "decoder": tied, "part": tied[:2]}, tmp_path / "tied.pt")
+    program("convert", tmp_path / "tied.pt", tmp_path / "tied.safetensors")
+    assert {k: len(v) for k, v in load_file(tmp_path / "tied.safetensors").items()} == {
+        "encoder": 3,
+        "decoder": 3,
+        "part": 2,
+    }
     program("convert", f"{tmp_path / 'two.pt'}:other", tmp_path / "other.safetensors")
     said = program("convert", unet_folder, tmp_path / "one.safetensors", code=2)
     assert "is there already: give a new name" in said
