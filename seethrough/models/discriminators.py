@@ -113,7 +113,7 @@ def convolution_gradient_norms(inputs: Tensor, gradients: Tensor, conv: nn.Conv2
             inputs[row : row + 1],
             list(conv.weight.shape),
             gradients[row : row + 1],
-            stride=conv.stride,
+            stride=conv.stride,  # pyright: ignore[reportArgumentType]
             padding=conv.padding,  # pyright: ignore[reportArgumentType]
         ).norm()
         for row in range(len(inputs))

@@ -62,17 +62,21 @@ class JudgedAutoencoders(Autoencoders):
     ) -> dict[str, Tensor]:
         """As `Autoencoders`; `offset_rows` (N,) bool have the offset in the noise's place.
 
-        Also returns `last_input`, (N, C, H, W), what the last layer took; with a codebook `codes`
-        (N, K), `kepler` and `kepler_prior` (N,); no `argb` unless layers are decoded.
+        Also returns `last_input`, (N, C, H, W), what the last layer took; where rows may have the
+        offset, beside `offset_picture` the `plain_picture` that noise gives; with a codebook
+        `codes` (N, K), `kepler` and `kepler_prior` (N,); no `argb` unless layers are decoded.
         """
         mean, std = self.transparent_vae.posterior(self.vae, argb)
         result = {"mean": mean, "std": std}
         if offset_rows is not None or with_offset:
             offset = self.transparent_vae.offset(argb)
-            if offset_rows is not None:
-                noise = torch.where(offset_rows[:, None, None, None], offset, noise)
             if with_offset:
                 result["offset_picture"] = self._picture(mean + std * offset)
+            if with_offset and offset_rows is not None:
+                with torch.no_grad():
+                    result["plain_picture"] = self._picture(mean + std * noise)
+            if offset_rows is not None:
+                noise = torch.where(offset_rows[:, None, None, None], offset, noise)
         latents = mean + std * noise
         with _inputs_of(self.last_layer) as inputs:
             picture = self._picture(latents)

@@ -31,7 +31,8 @@ def reconstruction_terms(out: Mapping[str, Tensor], argb: Tensor) -> dict[str, T
     if "argb" in out:
         terms = _layer_terms(out["argb"], alpha, rgb) | terms
     if "offset_picture" in out:
-        terms["identity"] = _mean((out["offset_picture"] - out["picture"].detach()) ** 2)
+        plain = out.get("plain_picture", out["picture"]).detach()
+        terms["identity"] = _mean((out["offset_picture"] - plain) ** 2)
     return terms
 
 
