@@ -43,8 +43,11 @@ SAM_HQ_H = Local("sam_hq_vit_h.pth")
 PARAMETERS = 641_986_960, 279_616
 """Of a model that starts from it and has MLPs a class: common ones, and those of a class."""
 
-PROMPT_PARAMETERS = 6_220
-"""Of its prompt encoder."""
+PROMPT_PARAMETERS, READ_OF_PROMPTS = 6_220, 256
+"""Of its prompt encoder, and what of these masks depend on: that there is no prompt."""
+
+IOU_PARAMETERS = 132_612
+"""Of its estimate of IoUs, which nothing teaches."""
 
 
 @recipe
@@ -221,7 +224,8 @@ class PartSegTrain(TrainStage):
             return None
         if self.model.freeze_mask_decoder:
             return None
-        return self.parameters - (PROMPT_PARAMETERS if self.model.freeze_prompt_encoder else 0)
+        taught = self.parameters - IOU_PARAMETERS - PROMPT_PARAMETERS
+        return taught if self.model.freeze_prompt_encoder else taught + READ_OF_PROMPTS
 
 
 @recipe

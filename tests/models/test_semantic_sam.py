@@ -74,6 +74,9 @@ def test_what_is_frozen(prompt: bool, image: bool, mask: bool, count: int) -> No
     with torch.device("meta"):
         model = SemanticSam(23, fix_prompt_en=prompt, fix_img_en=image, fix_mask_de=mask)
     assert parameters(model, trained=True) == count
+    taught = {(True, False, False): 648_279_296, (False, False, False): 648_279_552}
+    if (prompt, image, mask) in taught:
+        assert sum(p.numel() for p in model.taught()) == taught[prompt, image, mask]
 
 
 @pytest.mark.parametrize("variant", ["mlp_variant", "token_variant"])

@@ -3,7 +3,7 @@
 import pytest
 
 from seethrough.data.tags import TAGS_V3
-from seethrough.recipe import load, show_value
+from seethrough.recipe import Stage, load, show_value
 from seethrough.recipes.training import TrainStage
 from tests.recipes.rules import EXPERIMENTS, is_accepted, problems
 
@@ -71,16 +71,23 @@ def test_the_recipe_has_every_published_value() -> None:
     assert not wrong
 
 
+def sizes_of(stage: Stage) -> tuple[int | None, int | None]:
+    """All parameters, and those that are trained."""
+    assert isinstance(stage, TrainStage)
+    return stage.parameters, stage.trained_parameters
+
+
 def test_derived_values() -> None:
     train = load(SAMHQ).resolve().stages["train"]
-    assert isinstance(train, TrainStage)
-    # All but the frozen prompt encoder is trained.
-    sizes = train.parameters, train.trained_parameters
-    assert (train.accumulation, *sizes) == (8, 648_418_128, 648_411_908)
+    assert isinstance(train, TrainStage) and train.accumulation == 8
+    # The frozen prompt encoder is not trained, nor the estimate of IoUs.
+    assert sizes_of(train) == (648_418_128, 648_279_296)
+    free = load(SAMHQ).override([("train.model.freeze_prompt_encoder", "false")]).resolve()
+    assert sizes_of(free.stages["train"]) == (648_418_128, 648_279_552)
     for flag in ("model.mask_decoder=token_variant", "model.sam=file:other.pth"):
         path, text = flag.split("=")
         other = load(SAMHQ).override([(f"train.{path}", text)]).resolve().stages["train"]
-        assert isinstance(other, TrainStage) and other.parameters is None
+        assert sizes_of(other) == (None, None)
 
 
 @pytest.mark.parametrize(
