@@ -10,6 +10,7 @@ from seethrough.checkpoint.source import (
     CHECKPOINTS,
     MANIFEST,
     NETWORK,
+    has_weights,
     kind_of,
     open_weights,
     parts_of,
@@ -79,8 +80,13 @@ def _stage(folder: Path) -> Iterator[str]:
         yield f"{folder}: a stage of {record.experiment}, {state}, {record.fingerprint[:12]}"
         parts = parts_of(folder)
         for name, artifact in record.artifacts.items():
-            what = _one(str(parts[name])) if name in parts else artifact.path
-            yield f"  {name}: {what}"
+            path = folder / artifact.path
+            if name in parts:
+                yield f"  {name}: {_one(str(path))}"
+            elif path.is_dir() and any(map(has_weights, path.iterdir())):
+                yield f"  {name}: a pipeline of {', '.join(parts_of(path))}, {path}"
+            else:
+                yield f"  {name}: {artifact.path}"
     for path in complete_checkpoints(folder / CHECKPOINTS):
         yield from (f"  {line}" for line in _training(path))
 

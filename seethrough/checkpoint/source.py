@@ -182,6 +182,11 @@ def _open_stage(path: Path, part: str | None) -> Weights:
         return _open_part(path, parts, part)
     if part is None and parts:
         raise InputError(f"{path}: left several: give {' or '.join(f'{path}:{p}' for p in parts)}")
+    if not (path / CHECKPOINTS).is_dir():
+        left = ", ".join(str(folder) for folder in sorted(path.iterdir()) if folder.is_dir())
+        raise InputError(
+            f"{path}: a stage that trained no network; its folders are {left or 'none'}"
+        )
     return _open_training(newest_checkpoint(path), part)
 
 

@@ -1,6 +1,7 @@
 """What is told of checkpoints, how two compare, and how harm is found."""
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -22,6 +23,13 @@ def test_inspect_names_what_it_is(
     assert rest[0].startswith(f"  {step}: a training checkpoint after 5 steps, ")
     assert rest[1].startswith(f"    average: UNet2DConditionModel, {count}")
     assert program("inspect", stage) == said
+    shutil.rmtree(stage / "checkpoints")
+    (stage / "unet").rename(stage / "inner")
+    (stage / "unet").mkdir()
+    (stage / "inner").rename(stage / "unet" / "inner")
+    assert f"  unet: a pipeline of inner, {stage / 'unet'}" in program("inspect", stage)
+    said = program("inspect", f"{stage}:network", code=2)
+    assert f"a stage that trained no network; its folders are {stage / 'unet'}" in said
     parts = program("inspect", unet_folder).splitlines()
     assert parts[0].startswith(f"{unet_folder}: UNet2DConditionModel, {count}")
     assert parts[1].split() == [
@@ -56,6 +64,7 @@ def test_compare_tells_what_differs(
     assert any(line[:2] == ["conv_in.weight", "0.5"] for line in lines)
     assert "and 1 more" in said and f"4 of {len(state) - 1} shared tensors differ" in said
     assert said.endswith(f"failed: 1\n  {unet_folder} and {file} differ\n")
+    assert "0 of" in program("compare", file, file)
     said = program("compare", unet_folder, file, "--tolerance=0.001", code=1)
     assert f"3 of {len(state) - 1} shared tensors differ by more than 0.001" in said
 
