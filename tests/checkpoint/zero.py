@@ -61,7 +61,7 @@ def write(zero_stage: int, folder: Path) -> None:
     accelerator.save_state(str(whole))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        state = get_fp32_state_dict_from_zero_checkpoint(str(whole))
+        state: Any = get_fp32_state_dict_from_zero_checkpoint(str(whole))
         contiguous = {name: value.contiguous().clone() for name, value in state.items()}
         save_file(contiguous, folder / f"expected{zero_stage}.safetensors")
         kept = folder / f"zero{zero_stage}"
