@@ -133,7 +133,11 @@ def test_on_two_processes_each_sample_counts_once(pages: Path, found: Path, tmp_
         )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=280) for process in processes]
+    try:
+        said = [process.communicate(timeout=280) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [1, 1], said
     one, two = (results(tmp_path / name) for name in ("one", "two"))
     assert two["rows"] == one["rows"] and two["failed"] == one["failed"]
