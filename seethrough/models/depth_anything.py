@@ -79,7 +79,7 @@ class DinoV2(VisionTransformer):
         # DINOv2 puts it in place of patches that it hides; here none is hidden.
         self.mask_token = nn.Parameter(torch.zeros(1, encoder.width), requires_grad=False)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor) -> list[Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Map (B, 3, H, W) to the tapped blocks' normalised outputs (B, width, h, w)."""
         found: Any = self.forward_intermediates(
             image, indices=self.taps, norm=True, intermediates_only=True
@@ -224,8 +224,8 @@ class DepthAnythingV2(ModelMixin, ConfigMixin):
         """
         return self.depth_head(self.pretrained(image))
 
-    def enable_gradient_checkpointing(self, *_: Any) -> None:
-        """Recompute each block of the backbone in the backward pass."""
+    def enable_gradient_checkpointing(self, gradient_checkpointing_func: Any = None) -> None:
+        """Recompute each block of the backbone in the backward pass, by timm's own function."""
         self.pretrained.set_grad_checkpointing(True)
 
 

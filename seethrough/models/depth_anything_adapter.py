@@ -122,8 +122,8 @@ class ExtendDepthAnythingV2(ModelMixin, ConfigMixin):
             taps, controlnet(functional.interpolate(control, size, mode="nearest"))
         )
 
-    def enable_gradient_checkpointing(self, *_: Any) -> None:
-        """Recompute each block of the backbone in the backward pass."""
+    def enable_gradient_checkpointing(self, gradient_checkpointing_func: Any = None) -> None:
+        """Recompute each block of the backbone in the backward pass, by timm's own function."""
         self.backbone_ori.set_grad_checkpointing(True)
 
 

@@ -29,7 +29,8 @@ SHOWN = ("rmse", "abs_rel", "silog", "a1")
 
 def depth_scores_stage(stage: DepthScores, context: StageContext) -> StageResult:
     """Measure all pages, and a layer of each with control; print the table, write it and more."""
-    network: Any = load_either(context.path(stage.network)).to(context.device)
+    network: Any = load_either(context.path(stage.network))
+    network.to(context.device)
     mean = mean_nearness(DepthDataset2D(**_options(stage, stage.known, context)))
     pages = ControlledDepthDataset(**_options(stage, stage.pages, context))
 

@@ -26,7 +26,7 @@ from tests.data.parity import rule
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_reference_vector(dtype: torch.dtype) -> None:
     spec, numbers = rule.read_vector("depth_anything_vits")
-    model = DepthAnythingV2(spec["encoder"], spec["features"], spec["out_channels"])
+    model: Any = DepthAnythingV2(spec["encoder"], spec["features"], spec["out_channels"])
     assert {key: list(v.shape) for key, v in model.state_dict().items()} == spec["keys"]
     rule.fill(model)
     image = rule.normal("input:depth_anything_vits:image", (1, 3, 56, 56))
@@ -161,15 +161,16 @@ def test_an_adapter_starts_without_effect_and_steers_once_it_has_learnt() -> Non
 
 def test_a_network_of_transformers_tells_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    backbone = Dinov2Config(
-        hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=42, patch_size=14,
-        out_features=["stage3", "stage6", "stage9", "stage12"], reshape_hidden_states=False,
-    )  # fmt: skip
+    sizes: dict[str, Any] = {
+        "hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": 42,
+        "out_features": ["stage3", "stage6", "stage9", "stage12"], "reshape_hidden_states": False,
+    }  # fmt: skip
+    backbone = Dinov2Config(patch_size=14, **sizes)
     config = DepthAnythingConfig(
         backbone_config=backbone, reassemble_hidden_size=384, neck_hidden_sizes=[8, 8, 16, 16],
         fusion_hidden_size=8, head_hidden_size=32,
     )  # fmt: skip
-    model = DepthAnythingForDepthEstimation(config).eval()
+    model: Any = DepthAnythingForDepthEstimation(config).eval()
     torch.nn.init.ones_(model.head.conv3.bias)
     model.save_pretrained(tmp_path)
     # The published grid is 37 patches wide; this is made of 3, to be small.

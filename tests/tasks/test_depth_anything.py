@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,9 +16,9 @@ from seethrough.recipes.depth_anything import (
     DepthAnythingTrain,
     DepthScores,
 )
-from seethrough.tasks.depth_anything import DepthAnything, DepthAnythingAdapter
+from seethrough.tasks.depth_anything import DepthAnything, DepthAnythingAdapter, measure
 from seethrough.tasks.depth_scores import depth_scores_stage
-from tests.samples import write_list, write_sample
+from tests.samples import annotation, write_json, write_list, write_png, write_sample
 from tests.tasks.small import batch, context, draw
 
 StageT = TypeVar("StageT", bound=DepthAnythingTrain)
@@ -47,11 +48,14 @@ def plain(samples: Path, directory: Path, **loss: Any) -> DepthAnything[Any]:
     return DepthAnything(stage, context(stage, directory))
 
 
-def adapted(samples: Path, directory: Path, **model: Any) -> DepthAnythingAdapter:
+def adapted(
+    samples: Path, directory: Path, model: dict[str, Any] | None = None, **loss: Any
+) -> DepthAnythingAdapter:
     stage = small(DepthAnythingAdapterTrain(), samples)
     stage = evolve(
         stage,
-        model=evolve(stage.model, control_widths=(8, 8, 8), **model),
+        model=evolve(stage.model, control_widths=(8, 8, 8), **(model or {})),
+        loss=evolve(stage.loss, **loss),
         data=evolve(stage.data, control_probability=1.0, tags=("hair",)),
     )
     return DepthAnythingAdapter(stage, context(stage, directory))
@@ -136,8 +140,50 @@ def test_the_control_reaches_the_network(samples: Path, tmp_path: Path) -> None:
         assert not torch.allclose(steered, model(task.image(given)))
 
 
+def test_a_control_tells_what_the_picture_does_not_show(tmp_path: Path) -> None:
+    """White hair of two strands, their border at any height, whose left half a white face hides.
+
+    The border is seen in the control alone; on samples not trained on it is told better with it.
+    """
+    pages = [strands(tmp_path, f"{border:02}", border) for border in range(3, 29)]
+    lists = [write_list(tmp_path / f"{start}.txt", pages[start::2]) for start in (0, 1)]
+    alone = dict.fromkeys(("gradient_matching", "affine_invariant"), 0.0)
+    task = adapted(lists[0], tmp_path, **alone, scale_and_shift_invariant=1.0)
+    model = task.build()
+    optimizer = torch.optim.AdamW(task.parameter_groups(model, 1e-3)[0].parameters, lr=3e-3)
+    for step in range(60):
+        given = batch(task, *(draw(index, (4 * step + index) % 13, step) for index in range(4)))
+        task.loss(model, given).total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    other = adapted(lists[1], tmp_path)
+    errors = [
+        measure(
+            lambda given, share=share: model(task.image(given), share * given["control"]),
+            (batch(other, draw(index)) for index in range(13)),
+        )["least_squares/rmse"]
+        for share in (0.0, 1.0)
+    ]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def strands(folder: Path, name: str, border: int) -> Path:
+    """A page of 32 px: hair of level 1 above the border, 3 below; a face of 2 over the left."""
+    levels = np.ones((32, 32), np.uint8)
+    levels[border:] = 3
+    page = levels.copy()
+    page[:border, :16] = 2
+    white = np.full((32, 32, 4), 255, np.uint8)
+    for ending in ("", "_hair"):
+        write_png(folder / f"{name}{ending}.png", white)
+    write_png(folder / f"{name}_depth.png", page)
+    write_png(folder / f"{name}_hair_depth.png", levels)
+    write_json(folder / f"{name}_ann.json", annotation((32, 32), {"hair": (0, 0, 32, 32)}))
+    return folder / f"{name}.png"
+
+
 def test_what_is_learnt(samples: Path, tmp_path: Path) -> None:
-    task = adapted(samples, tmp_path, learn="adapter")
+    task = adapted(samples, tmp_path, {"learn": "adapter"})
     model = task.build()
     (group,) = task.parameter_groups(model, 1e-3)
     assert group.name == "adapter"
@@ -154,7 +200,7 @@ def test_measures_pictures_and_weights_to_go_on_from(samples: Path, tmp_path: Pa
         found = base.validate(network)
     assert {"depth/least_squares/rmse", "depth/median/a1"} <= found.keys()
     (saved,) = base.export(network, tmp_path / "base").values()
-    task = adapted(samples, tmp_path, weights=Local(str(saved)))
+    task = adapted(samples, tmp_path, {"weights": Local(str(saved))})
     model = task.build().eval()
     with torch.no_grad():
         measured = task.validate(model)
@@ -171,7 +217,7 @@ def test_measures_pictures_and_weights_to_go_on_from(samples: Path, tmp_path: Pa
 def test_a_side_that_does_not_fit_the_patches_is_refused(samples: Path, tmp_path: Path) -> None:
     base = plain(samples, tmp_path)
     (saved,) = base.export(base.build(), tmp_path).values()
-    task = adapted(samples, tmp_path, weights=Local(str(saved)))
+    task = adapted(samples, tmp_path, {"weights": Local(str(saved))})
     stage = evolve(task.stage, data=evolve(task.stage.data, target_size=36))
     with pytest.raises(InputError, match=r"small\.data\.target_size: 36 is no multiple of 8"):
         DepthAnythingAdapter(stage, context(stage, tmp_path)).build()
