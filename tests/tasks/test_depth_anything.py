@@ -120,13 +120,26 @@ def test_a_batch_is_the_sum_of_its_samples(
     assert float(one.total) == pytest.approx(total, rel=1e-5)
 
 
-def test_options_of_the_loss(samples: Path, tmp_path: Path) -> None:
-    published = plain(samples, tmp_path)
-    model, given = published.build(), batch(published, draw(0))
-    values = {float(published.loss(model, given).total.detach())}
-    for option in ({"scale_before_loss": False}, {"ignore_mask": True}):
-        values.add(float(plain(samples, tmp_path, **option).loss(model, given).total.detach()))
-    assert len(values) == 3
+def test_options_of_the_loss(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = 5 * torch.rand(1, 1, 32, 32)
+
+    def loss(**options: Any) -> float:
+        task = plain(samples, tmp_path, affine_invariant=0.0, **options)
+        monkeypatch.setattr(task, "predict", lambda *_: told)
+        return float(task.loss(torch.nn.Identity(), batch(task, draw(0))).total)
+
+    given = batch(plain(samples, tmp_path), draw(0))
+    true, mask = (1 - given["depth"]) / 2, given["mask"]
+    scaled = gradient_matching_loss(told / told[mask].max(), true / true[mask].max(), mask)
+    raw = gradient_matching_loss(told, true, mask)
+    everywhere = gradient_matching_loss(told, true, torch.ones_like(mask))
+    assert loss() == pytest.approx(float(scaled), rel=1e-4)
+    assert loss(scale_before_loss=False) == pytest.approx(float(raw), rel=1e-4)
+    found = loss(scale_before_loss=False, ignore_mask=True)
+    assert found == pytest.approx(float(everywhere), rel=1e-4)
+    assert len({round(float(value), 2) for value in (scaled, raw, everywhere)}) == 3
 
 
 def test_the_control_reaches_the_network(samples: Path, tmp_path: Path) -> None:
