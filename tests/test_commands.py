@@ -42,7 +42,9 @@ def test_the_exit_code_says_how_it_ended(capsys: pytest.CaptureFixture[str]) -> 
     assert "goes on from here" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("program", ["decompose", "segment", "evaluate", "hub"])
+@pytest.mark.parametrize(
+    "program", ["decompose", "segment", "evaluate", "hub", "checkpoint", "import_yaml"]
+)
 def test_a_pipe_that_is_closed_is_no_error(program: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", f"seethrough.{program}", "--help"],

@@ -17,8 +17,9 @@ from seethrough.bench.timing import Ratio, cpu_times, ratio
 from seethrough.data.draws import Draw
 from seethrough.engine.divergence import LossWatch
 from seethrough.engine.execute import make_accelerator
-from seethrough.engine.loop import StepTimer, TrainingRun
+from seethrough.engine.loop import TrainingRun
 from seethrough.engine.optimizers import make_optimizer
+from seethrough.engine.step_timer import StepTimer
 from seethrough.engine.tracking import RunLog
 from seethrough.tasks.layerdiff3d import LayerDiff3D
 from seethrough.tasks.task import Batch

@@ -1,7 +1,6 @@
 """The training loop: every family and every size of machine goes through it."""
 
 import contextlib
-import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +27,10 @@ from seethrough.engine.distribution import DataParallel, Distribution
 from seethrough.engine.divergence import DivergenceError, LossWatch
 from seethrough.engine.ema import Average
 from seethrough.engine.loader import MicroBatches, Split, load_batches
+from seethrough.engine.opponent import Opponent
 from seethrough.engine.optimizers import make_optimizer, set_learning_rates
 from seethrough.engine.schedules import in_steps, lr_share
+from seethrough.engine.step_timer import StepTimer
 from seethrough.engine.tracking import RunLog
 from seethrough.errors import InputError
 from seethrough.recipes.training import TrainStage
@@ -78,6 +79,8 @@ class TrainingRun:
         for parameter in network.parameters():
             parameter.requires_grad_(id(parameter) in trained)
         optimizer = make_optimizer(stage.optim, groups)
+        # Before a checkpoint is read, which holds it too.
+        self.opponent = self._opponent()
         self.part_types = self._part_types(network, optimizer)
         path = self._newest_checkpoint()
         parts = None if path is None else self._read(path, network)
@@ -107,6 +110,12 @@ class TrainingRun:
         if self.stage.hardware.channels_last:
             nn.Module.to(network, memory_format=torch.channels_last)
         return network
+
+    def _opponent(self) -> Opponent | None:
+        network = self.task.opponent()
+        if network is None:
+            return None
+        return Opponent(network, self.task, self.stage, self.accelerator)
 
     def _distribute(self, network: nn.Module, optimizer: Optimizer) -> Distribution:
         optim = self.stage.optim
@@ -161,7 +170,9 @@ class TrainingRun:
             self.distribution.set_weights(parts["network"])
         try:
             self.distribution.set_optimizer_state(parts["optimizer"])
-        except ValueError as error:
+            if self.opponent is not None:
+                self.opponent.restore(parts)
+        except (ValueError, RuntimeError) as error:
             raise self._of_another_recipe(path, str(error)) from error
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(parts["scaler"])
@@ -172,6 +183,8 @@ class TrainingRun:
         """What a checkpoint keeps the state of, by name."""
         parts = {"network": network, "optimizer": optimizer, "scaler": self.accelerator.scaler}
         types = {name: type(part).__name__ for name, part in parts.items() if part is not None}
+        if self.opponent is not None:
+            types |= self.opponent.part_types
         return types if self.stage.optim.ema_decay is None else types | {"average": "Average"}
 
     def _layout(self) -> dict[str, int]:
@@ -191,6 +204,8 @@ class TrainingRun:
         if self.average is not None:
             with self.average.applied():
                 trees["average"] = self.distribution.weights()
+        if self.opponent is not None:
+            trees |= self.opponent.state()
         if self.accelerator.is_main_process:
             if self.accelerator.scaler is not None:
                 trees["scaler"] = self.accelerator.scaler.state_dict()
@@ -233,17 +248,21 @@ class TrainingRun:
             log.close()
 
     def _log(
-        self, log: RunLog, watch: LossWatch, timer: "StepTimer", rates: dict[str, float]
+        self, log: RunLog, watch: LossWatch, timer: StepTimer, rates: dict[str, float]
     ) -> None:
         try:
             losses = watch.means()
+            if self.opponent is not None:
+                losses |= self.opponent.means()
         except DivergenceError as error:
             good = complete_checkpoints(self.checkpoints)
             kept = f"The last good checkpoint is {good[-1]}" if good else "There is no checkpoint"
             raise DivergenceError(f"{self.context.name}: {error} {kept}.") from error
         lr = {f"lr/{name}": rate for name, rate in rates.items()}
         log.numbers(self.step, {**losses, **lr, **timer.read()})
-        self.metrics.update({name: value for name, value in losses.items() if name != "grad_norm"})
+        self.metrics.update(
+            {name: value for name, value in losses.items() if "grad_norm" not in name}
+        )
 
     def finish(self) -> StageResult:
         """Export the trained weights (their average, when one is kept)."""
@@ -278,8 +297,13 @@ class TrainingRun:
                 # Gradients are averaged over processes; the loss is a global sum / weight.
                 distribution.backward(loss.total * (world / weight))
             watch.add(draws, loss, weight)
-        rates = set_learning_rates(distribution.optimizer, lr_share(self.schedule, self.step))
+            if self.opponent is not None:
+                self.opponent.learn(moved, loss, weight, world, last)
+        share = lr_share(self.schedule, self.step)
+        rates = set_learning_rates(distribution.optimizer, share)
         watch.add_norm(self.step, distribution.step())
+        if self.opponent is not None:
+            rates |= self.opponent.step(self.step, share)
         if self.average is not None:
             self.average.update(self.step + 1)
         return rates
@@ -344,50 +368,6 @@ class TrainingRun:
             if self.accelerator.is_main_process:
                 log.pictures(self.step, self.task.pictures(network))
         self.accelerator.wait_for_everyone()
-
-
-class StepTimer:
-    """Speed, memory and the share of time spent waiting for data, since the last reading."""
-
-    def __init__(self, global_batch: int, device: torch.device) -> None:
-        self.global_batch = global_batch
-        self.device = device
-        self.steps = 0
-        self.waited = 0.0
-        self.since = time.perf_counter()
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time inside doesn't count."""
-        start = time.perf_counter()
-        yield
-        self.since += time.perf_counter() - start
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Time inside counts as waiting for data."""
-        start = time.perf_counter()
-        yield
-        self.waited += time.perf_counter() - start
-
-    def read(self) -> dict[str, float]:
-        """Samples/s (global) and waiting share since the last call; peak memory so far in GiB."""
-        now = time.perf_counter()
-        elapsed = max(now - self.since, 1e-9)
-        values = {
-            "samples_per_second": self.steps * self.global_batch / elapsed,
-            "data_wait_share": self.waited / elapsed,
-            "peak_memory_gib": _peak_memory(self.device) / 2**30,
-        }
-        self.steps, self.waited, self.since = 0, 0.0, now
-        return values
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Peak bytes: of the allocator on CUDA, of the process (RSS) on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _words(layout: dict[str, int]) -> str:

@@ -23,20 +23,20 @@ def save_tree(tree: Any, path: Path) -> None:
     """
     tensors: dict[str, Tensor] = {}
     plain = _encode(tree, tensors)
-    save_file(_apart(tensors), path.with_suffix(".safetensors"))
+    save_file(apart(tensors), path.with_suffix(".safetensors"))
     path.with_suffix(".json").write_text(json.dumps(plain))
 
 
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copies of those that share memory, which safetensors refuses."""
     seen: set[int] = set()
-    apart: dict[str, Tensor] = {}
+    separate: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         storage = tensor.untyped_storage()
         shares = storage.nbytes() != tensor.nbytes or storage.data_ptr() in seen
         seen.add(storage.data_ptr())
-        apart[name] = tensor.clone() if shares else tensor
-    return apart
+        separate[name] = tensor.clone() if shares else tensor
+    return separate
 
 
 def load_tree(path: Path) -> Any:

@@ -1,1 +1,1 @@
-"""Models to the Hugging Face hub and from it: `python -m seethrough.hub export|upload|download`."""
+"""Models to the Hugging Face hub and from it: `python -m seethrough.hub`."""

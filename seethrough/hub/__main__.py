@@ -1,4 +1,4 @@
-"""The command line: `python -m seethrough.hub export|upload|download`."""
+"""The command line: `python -m seethrough.hub export|upload|download|list`."""
 
 import sys
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from seethrough.arguments import take_apart
 from seethrough.commands import run_command
-from seethrough.hub.settings import Download, Export, Upload
+from seethrough.hub.settings import Download, Export, Listing, Upload
 from seethrough.recipe import RecipeError, Section
 from seethrough.recipe.base import facts
 from seethrough.recipe.overrides import override
@@ -17,6 +17,7 @@ USAGE = {
     "export": "python -m seethrough.hub export RUN FOLDER [--flags]",
     "upload": "python -m seethrough.hub upload FOLDER|RUN REPO [--flags]",
     "download": "python -m seethrough.hub download REPO FOLDER [--flags]",
+    "list": "python -m seethrough.hub list REPO|OWNER [--flags]",
 }
 
 Settings = TypeVar("Settings", bound=Section)
@@ -38,18 +39,24 @@ def _help() -> str:
 {recipe_help(Export())}
 
 {USAGE["upload"]}
-  Commits such a folder, or a run's model, to a repository REPO (OWNER/NAME) of the hub, which
-  is made where there is none.
+  Commits such a folder, a run's model, or chosen files of any folder, to a repository REPO
+  (OWNER/NAME) of the hub, which is made where there is none.
 
 {upload}
 
 {USAGE["download"]}
-  Fetches a model of layers or depth into a new folder.
+  Fetches a model of layers or depth, or chosen files of any repository, into a new folder.
 
 {recipe_help(Download())}
 
+{USAGE["list"]}
+  Names the files of a repository with their sizes and hashes, or the models of an owner.
+
+{recipe_help(Listing())}
+
 An interrupted upload or download goes on with the same command. All that arrived is compared
-with the hub's hashes. The token is that of `hf auth login`, or HF_TOKEN."""
+with the hub's hashes. The token is that of `hf auth login`, or HF_TOKEN; it is neither printed
+nor kept."""
 
 
 def _run(arguments: list[str]) -> list[str]:
@@ -61,8 +68,13 @@ def _done(arguments: list[str]) -> str:
     """Run a command; returns what to tell."""
     words, flags = take_apart(arguments, "seethrough.hub", switches=("private",))
     usages = [USAGE[words[0]]] if words and words[0] in USAGE else list(USAGE.values())
-    if len(words) != 3 or len(usages) > 1:
+    wanted = 2 if words and words[0] == "list" else 3
+    if len(words) != wanted or len(usages) > 1:
         raise RecipeError(f"given {' '.join(words) or 'nothing'}: write {', or '.join(usages)}")
+    if words[0] == "list":
+        from seethrough.hub.listing import listing
+
+        return "\n".join(listing(words[1], _set(Listing(), flags).revision))
     command, source, target = words
     if command == "export":
         return _export(Path(source), Path(target), _set(Export(), flags))
@@ -70,7 +82,8 @@ def _done(arguments: list[str]) -> str:
         return _upload(Path(source), target, flags)
     from seethrough.hub.download import download
 
-    return download(source, Path(target), _set(Download(), flags).revision)
+    settings = _set(Download(), flags)
+    return download(source, Path(target), settings.revision, settings.files)
 
 
 def _export(run: Path, folder: Path, settings: Export) -> str:
@@ -85,7 +98,7 @@ def _upload(source: Path, repo: str, flags: Mapping[str, str]) -> str:
     from seethrough.hub.upload import check_repo, find_family, upload
 
     settings = _set(Upload(), flags)
-    if find_family(source) is None:
+    if find_family(source) is None and not (settings.files and source.is_dir()):
         # Of all commands only what reads a run imports PyTorch.
         from seethrough.hub.runs import choose, written_model
 

@@ -24,31 +24,43 @@ FILES = (*MODEL_FILES, "*.md", "LICENSE*")
 """Patterns of what is transferred: a model's files, its card and its license."""
 
 
-def download(repo: str, folder: Path, revision: str | None = None) -> str:
-    """Fetch a model into a new folder; returns a line that says what is there.
+def download(
+    repo: str, folder: Path, revision: str | None = None, patterns: Sequence[str] = ()
+) -> str:
+    """Fetch a model, or the files that match patterns, into a new folder; returns a line that says
+    what is there.
 
     Until it is whole, it lies in `.download-NAME` beside the folder, from where the next call goes
     on: finished files stay, and of one that was cut off the rest is asked for, at most 10 MB of it
     again. huggingface_hub's own downloads begin such a file anew.
 
     Raises:
-        InputError: when there is something else already, the hub has no such model or doesn't give
-            it, the folder can't be written, the disk is too small, or what arrived isn't what the
-            hub tells.
+        InputError: when there is something else already, the hub has no such model or files or
+            doesn't give them, the folder can't be written, the disk is too small, or what arrived
+            isn't what the hub tells.
     """
     require_online()
-    commit, files = _list(repo, revision)
+    commit, every = list_files(repo, revision)
+    files = [file for file in every if is_transferred(file.path, patterns or FILES)]
     family = family_of({PurePosixPath(file.path).parts[0] for file in files})
-    if family is None:
+    if patterns and not files:
+        raise InputError(
+            f"hub model {repo} has no file like {' or '.join(patterns)}: `python -m seethrough.hub "
+            f"list {repo}` names what it has"
+        )
+    if family is None and not patterns:
         raise InputError(
             f"hub model {repo} is no model of layers or depth: it has to have the folders"
-            f" {', '.join(PARTS['layers'])}, or {', '.join(PARTS['depth'])}"
+            f" {', '.join(PARTS['layers'])}, or {', '.join(PARTS['depth'])}; others are fetched by"
+            " their files, --files=PATTERN,..."
         )
     size = sum(file.size for file in files)
     said = (
         f"{folder}: {repo}@{commit}, {len(files)} files, {size / 1e6:.1f} MB, as the hub's hashes"
-        f" say; --{family}=file:{folder} decomposes with it"
+        " say"
     )
+    if family is not None:
+        said += f"; --{family}=file:{folder} decomposes with it"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if all(_agrees(folder / file.path, file) for file in files):
             return said
@@ -66,8 +78,12 @@ def download(repo: str, folder: Path, revision: str | None = None) -> str:
     return said
 
 
-def _list(repo: str, revision: str | None) -> tuple[str, list[RepoFile]]:
-    """The commit that a revision means, and the files to fetch."""
+def list_files(repo: str, revision: str | None) -> tuple[str, list[RepoFile]]:
+    """The commit that a revision means, and all of its files.
+
+    Raises:
+        InputError: when the hub doesn't have or give them, or one would lie outside of a folder.
+    """
     from huggingface_hub import HfApi, RepoFile
 
     api = HfApi()
@@ -82,12 +98,12 @@ def _list(repo: str, revision: str | None) -> tuple[str, list[RepoFile]]:
             raise InputError(
                 f"hub model {repo}: a file {file.path} would lie outside of the folder"
             )
-    return commit, [file for file in files if is_transferred(file.path)]
+    return commit, files
 
 
-def is_transferred(path: str) -> bool:
-    """Whether a file of a repository is one of a model's."""
-    return any(fnmatch(path, pattern) for pattern in FILES)
+def is_transferred(path: str, patterns: Sequence[str] = FILES) -> bool:
+    """Whether a file of a repository matches a pattern, by default one of a model's."""
+    return any(fnmatch(path, pattern) for pattern in patterns)
 
 
 @contextlib.contextmanager
@@ -154,10 +170,10 @@ def _fetch(folder: Path, repo: str, commit: str, file: RepoFile) -> None:
 def _cut_off(folder: Path, file: RepoFile) -> Path:
     """Where the beginning of a file lies; its name tells the content."""
     path = folder / file.path
-    return path.with_name(f"{path.name}.{_digest(file)}.partial")
+    return path.with_name(f"{path.name}.{digest(file)}.partial")
 
 
-def _digest(file: RepoFile) -> str:
+def digest(file: RepoFile) -> str:
     """sha256 of a large file, git's hash of any other."""
     return file.blob_id if file.lfs is None else file.lfs.sha256
 
@@ -169,7 +185,7 @@ def _agrees(path: Path, file: RepoFile) -> bool:
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     found = git_hash(path.read_bytes()) if file.lfs is None else file_sha256(path)
-    return found == _digest(file)
+    return found == digest(file)
 
 
 def _size(path: Path) -> int:

@@ -32,6 +32,10 @@ class Upload(Export):
     message: str | None = None
     """What the commit says."""
 
+    files: tuple[str, ...] = ()
+    """Patterns of the files to commit of a folder of any kind, such as *.safetensors; what else the
+    repository holds stays. None means a model, whose folders are replaced."""
+
 
 @recipe
 class Download(Section):
@@ -39,3 +43,15 @@ class Download(Section):
 
     revision: str | None = None
     """Branch, tag or commit; main by default."""
+
+    files: tuple[str, ...] = ()
+    """Patterns of the files to fetch of a repository of any kind, such as checkpoint-18000.pt; none
+    fetches a model."""
+
+
+@recipe
+class Listing(Section):
+    """What to list."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a repository; main by default."""

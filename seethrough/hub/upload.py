@@ -25,8 +25,8 @@ def find_family(folder: Path) -> Family | None:
     return family_of({path.name for path in folder.iterdir()}) if folder.is_dir() else None
 
 
-def check_repo(repo: str, family: Family, settings: Upload) -> None:
-    """Raise InputError where a model of this family can't be committed.
+def check_repo(repo: str, family: Family | None, settings: Upload) -> None:
+    """Raise InputError where a model of this family can't be committed; None means other files.
 
     That is: without a token or with one that is refused, when the hub is out of reach, when the
     repository is public and has to be private, or holds something else.
@@ -44,7 +44,7 @@ def check_repo(repo: str, family: Family, settings: Upload) -> None:
     with clear_hub_errors(repo, settings.revision, "write"):
         names = _names(HfApi(), repo, settings)
     there = names.difference(_BESIDE)
-    if there and family_of(names) != family:
+    if family is not None and there and family_of(names) != family:
         raise InputError(
             f"hub model {repo} holds {', '.join(sorted(there))}, which is no model of {family}:"
             " give another name"
@@ -76,18 +76,22 @@ def _names(api: HfApi, repo: str, settings: Upload) -> set[str]:
 def upload(folder: Path, repo: str, settings: Upload) -> str:
     """Commit the folder's files to the repository; returns a line that says where they are.
 
-    The folders of the model are replaced whole, in one commit: a reader sees the former model or
-    this one. Other files of the repository stay. What arrived of an upload that was interrupted
-    isn't sent again: without Xet whole files, with it their chunks.
+    The folders of a model are replaced whole, in one commit: a reader sees the former model or this
+    one. Other files of the repository stay, and all do where patterns choose the files. What
+    arrived of an upload that was interrupted isn't sent again: without Xet whole files, with it
+    their chunks.
 
     Raises:
-        InputError: as `check_repo`, when the repository holds another family's model, or when the
-            hub holds other bytes afterwards.
+        InputError: as `check_repo`, when the repository holds another family's model, when no file
+            matches the patterns, or when the hub holds other bytes afterwards.
     """
     from huggingface_hub import HfApi
 
-    family = find_family(folder)
-    assert family is not None, folder
+    patterns = settings.files or FILES
+    family = None if settings.files else find_family(folder)
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    if not any(is_transferred(path, patterns) for path in files):
+        raise InputError(f"{folder}: holds no file like {' or '.join(patterns)}")
     check_repo(repo, family, settings)
     api = HfApi()
     with clear_hub_errors(repo, settings.revision, "write"):
@@ -98,16 +102,20 @@ def upload(folder: Path, repo: str, settings: Upload) -> str:
             repo_id=repo,
             folder_path=folder,
             revision=settings.revision,
-            commit_message=settings.message or f"Model of {family}",
-            allow_patterns=list(FILES),
-            delete_patterns=[f"{path.name}/*" for path in folder.iterdir() if path.is_dir()],
+            commit_message=settings.message or (f"Model of {family}" if family else "Files"),
+            allow_patterns=list(patterns),
+            delete_patterns=None
+            if settings.files
+            else [f"{path.name}/*" for path in folder.iterdir() if path.is_dir()],
         )
         found = api.verify_repo_checksums(repo, revision=commit.oid, local_dir=folder)
     differ = [mismatch["path"] for mismatch in found.mismatches]
-    differ += [path for path in found.extra_paths if is_transferred(path)]
+    differ += list(found.extra_paths)
+    differ = [path for path in differ if is_transferred(path, patterns)]
     if differ:
         raise InputError(
             f"hub model {repo}@{commit.oid} lacks {', '.join(differ)} as {folder} holds it: run the"
             " same command again"
         )
-    return f"{folder} is {commit.commit_url}, as its hashes say; --{family}=hub:{repo}"
+    said = f"{folder} is {commit.commit_url}, as its hashes say"
+    return said if family is None else f"{said}; --{family}=hub:{repo}"

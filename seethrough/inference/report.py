@@ -85,8 +85,8 @@ def report_character(
             tag=tag,
             note=_iou(scores, tag),
             false=truth is not None and tag not in true_layers,
-            predicted=_data_uri(layer, picture_side),
-            true=_data_uri(true_layers[tag], picture_side) if tag in true_layers else None,
+            predicted=data_uri(layer, picture_side),
+            true=data_uri(true_layers[tag], picture_side) if tag in true_layers else None,
         )
         for tag, layer in layers.items()
         if tag in true_layers or (layer[..., 3] > 127).mean() > _SHOWN_AREA
@@ -94,8 +94,8 @@ def report_character(
     shown = {tile.tag for tile in tiles}
     return ReportedCharacter(
         name=name,
-        page=_data_uri(page[..., :3], picture_side),
-        recomposition=_data_uri(recomposition, picture_side),
+        page=data_uri(page[..., :3], picture_side),
+        recomposition=data_uri(recomposition, picture_side),
         tiles=tiles,
         absent=tuple(tag for tag in layers if tag not in shown),
         numbers=_numbers(scores),
@@ -188,7 +188,8 @@ def _iou(scores: CharacterScores | None, tag: str) -> str:
     return f"IoU {measured['iou']:.2f}" if "iou" in measured else ""
 
 
-def _data_uri(picture: Image8, side: int) -> str:
+def data_uri(picture: Image8, side: int) -> str:
+    """A picture as a PNG in a data URI, made smaller if it is larger than `side` pixels."""
     image = Image.fromarray(picture)
     image.thumbnail((side, side), Image.Resampling.BOX)
     buffer = io.BytesIO()

@@ -46,6 +46,9 @@ MEASURES = {
 - false_layers: share of absent tags for which a layer was predicted.
 """
 
+FALSE_AREA = 0.001
+"""Share of the canvas with alpha above 0.5 above which an absent tag's layer counts as one."""
+
 _PSNR_CEILING = 10 * math.log10(12 * 255**2)
 """The PSNR of rounding to 8 bits, 58.9 dB; equal colours would have no finite one."""
 
@@ -105,10 +108,13 @@ def true_layers_difference(sample: Sample) -> float:
     return float(difference.max() * 255) if solid.any() else 0.0
 
 
-def score_layer(predicted: Image8 | None, true: Image8, visible: Mask) -> dict[str, float]:
+def score_layer(
+    predicted: Image8 | None, true: Image8, visible: Mask | None = None
+) -> dict[str, float]:
     """Measure one predicted layer (None: no layer) against the true one.
 
-    Returns "iou", "mae", "psnr" and, if something of the layer is hidden, "hidden_recall".
+    Returns "iou", "mae", "psnr" and, if something of the layer is known to be hidden,
+    "hidden_recall".
     """
     if predicted is None:
         predicted = np.zeros_like(true)
@@ -120,8 +126,8 @@ def score_layer(predicted: Image8 | None, true: Image8, visible: Mask) -> dict[s
     scores["iou"] = binary_jaccard_index(ours[..., 3], solid, validate_args=False).item()
     psnr = peak_signal_noise_ratio(ours[..., :3][solid], theirs[..., :3][solid], data_range=1.0)
     scores["psnr"] = min(psnr.item(), _PSNR_CEILING)
-    hidden = solid & ~torch.from_numpy(visible)
-    if hidden.any():
+    hidden = solid & ~torch.from_numpy(visible) if visible is not None else None
+    if hidden is not None and hidden.any():
         scores["hidden_recall"] = (ours[..., 3][hidden] > 0.5).float().mean().item()
     return scores
 
@@ -131,7 +137,7 @@ def score_character(
     truth: Truth,
     tags: Sequence[str],
     recomposition: Image8,
-    false_area: float = 0.001,
+    false_area: float = FALSE_AREA,
 ) -> CharacterScores:
     """Measure one character's layers.
 
@@ -191,20 +197,30 @@ class LayerScores:
 
 
 class LayerMetrics(Metric):
-    """Accumulates characters; each counts once. `big_tags` are averaged on their own too."""
+    """Accumulates characters; each counts once. `big_tags` are averaged on their own too.
+
+    `more` are measures beside `MEASURES` that scores may hold.
+    """
 
     full_state_update = False
     sums: Tensor
     counts: Tensor
     composite: Tensor
 
-    def __init__(self, tags: Sequence[str], big_tags: Sequence[str] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        tags: Sequence[str],
+        big_tags: Sequence[str] = (),
+        more: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         if unknown := sorted(set(big_tags) - set(tags)):
             raise ValueError(f"big tags that are not measured: {', '.join(unknown)}")
         self.tags = tuple(tags)
         self.big_tags = tuple(big_tags)
-        table = torch.zeros(len(tags), len(MEASURES), dtype=torch.float64)
+        self.measures = (*MEASURES, *more)
+        table = torch.zeros(len(tags), len(self.measures), dtype=torch.float64)
         self.add_state("sums", table, dist_reduce_fx="sum")
         self.add_state("counts", table.clone(), dist_reduce_fx="sum")
         # The sum over characters, and their number.
@@ -213,7 +229,7 @@ class LayerMetrics(Metric):
     def update(self, scores: CharacterScores) -> None:
         """Add one character."""
         for row, tag in enumerate(self.tags):
-            for column, measure in enumerate(MEASURES):
+            for column, measure in enumerate(self.measures):
                 if (value := scores.tags[tag].get(measure)) is not None:
                     self.sums[row, column] += value
                     self.counts[row, column] += 1
@@ -225,18 +241,20 @@ class LayerMetrics(Metric):
         tags = {
             tag: {
                 measure: None if math.isnan(value) else value
-                for measure, value in zip(MEASURES, row, strict=True)
+                for measure, value in zip(self.measures, row, strict=True)
             }
             for tag, row in zip(self.tags, means, strict=True)
         }
-        overall = {measure: _mean(row[measure] for row in tags.values()) for measure in MEASURES}
-        false = list(MEASURES).index("false_layers")
+        overall = {
+            measure: _mean(row[measure] for row in tags.values()) for measure in self.measures
+        }
+        false = self.measures.index("false_layers")
         absent = self.counts[:, false].sum()
         overall["false_layers"] = (self.sums[:, false].sum() / absent).item() if absent else None
         overall["big_iou"] = _mean(tags[tag]["iou"] for tag in self.big_tags)
         total, characters = self.composite.tolist()
         overall["composite_error"] = total / characters if characters else None
-        mae = list(MEASURES).index("mae")
+        mae = self.measures.index("mae")
         present = {
             tag: int(count)
             for tag, count in zip(self.tags, self.counts[:, mae].tolist(), strict=True)

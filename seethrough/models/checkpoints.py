@@ -69,6 +69,13 @@ def unet_folder(folder: str | Path) -> Path:
     return subfolder if subfolder.is_dir() else Path(folder)
 
 
+def vae_folder(folder: str | Path) -> Path:
+    """The folder of an autoencoder: the subfolder `vae` of a folder in the hub's layout, or
+    itself."""
+    subfolder = Path(folder) / "vae"
+    return subfolder if subfolder.is_dir() else Path(folder)
+
+
 def weight_files(path: str | Path) -> list[Path]:
     """The safetensors files of a checkpoint: a file, a folder with one, or a sharded folder.
 

@@ -7,11 +7,12 @@ others. It stays packed in memory, on any device, and is unpacked while its laye
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn.modules import Linear4bit, Params4bit
 from torch import Tensor, nn
 
@@ -41,6 +42,17 @@ def load_packed(
     Raises:
         InputError: as `load_into`, or when a packed weight is damaged or is no linear layer's.
     """
+    packed, rest = split_packed(state)
+    _make_room(model, packed, source)
+    load_into(model, cast(rest, dtype), source)
+    for layer, tensors in packed.items():
+        _fill(model, layer, tensors, source)
+
+
+def split_packed(
+    state: Mapping[str, Tensor],
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """The packed weights of a state dict, each with its scales, by layer; and all the rest."""
     layers = {key.partition(PACKED)[0] for key in state if PACKED in key}
     packed: dict[str, dict[str, Tensor]] = defaultdict(dict)
     rest: dict[str, Tensor] = {}
@@ -50,10 +62,35 @@ def load_packed(
             packed[layer][f"weight{scale}"] = value
         else:
             rest[key] = value
-    _make_room(model, packed, source)
-    load_into(model, cast(rest, dtype), source)
-    for layer, tensors in packed.items():
-        _fill(model, layer, tensors, source)
+    return packed, rest
+
+
+def unpack(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
+    """The state dict with its packed weights as plain ones, in the type that they were packed from.
+
+    Raises:
+        InputError: when a packed weight is damaged; it names `source`.
+    """
+    packed, plain = split_packed(state)
+    for name, tensors in packed.items():
+        key = f"{name}.weight"
+        scales = dict(tensors)
+        try:
+            data = scales.pop("weight")
+            weight = Params4bit.from_prequantized(data, scales, device="cpu")  # pyright: ignore[reportArgumentType]
+            plain[key] = dequantize_4bit(weight.data, weight.quant_state)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise InputError(_damaged(key, source, error)) from error
+    # In the order of the file: a packed weight stands where it stood.
+    order = [key for key in state if key in plain]
+    return {key: plain[key] for key in order}
+
+
+def _damaged(key: str, source: str | Path, error: Exception) -> str:
+    return (
+        f"{source}: {key!r} is packed to 4 bits and can't be unpacked ({error!r}); fetch the "
+        "checkpoint again"
+    )
 
 
 def _make_room(model: nn.Module, layers: Iterable[str], source: str | Path) -> None:
@@ -82,10 +119,7 @@ def _fill(model: nn.Module, name: str, tensors: dict[str, Tensor], source: str |
         data = scales.pop("weight")
         weight = Params4bit.from_prequantized(data, scales, device="cpu", module=room)  # pyright: ignore[reportArgumentType]
     except (KeyError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{source}: {name + '.weight'!r} is packed to 4 bits and can't be unpacked "
-            f"({error!r}); fetch the checkpoint again"
-        ) from error
+        raise InputError(_damaged(f"{name}.weight", source, error)) from error
     state: Any = weight.quant_state
     found, needed = tuple(state.shape), (room.out_features, room.in_features)
     if found != needed:

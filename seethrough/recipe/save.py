@@ -40,10 +40,7 @@ def save_as(draft: Draft, path: str | Path) -> Draft:
     """
     path = Path(path)
     shown = shown_path(str(path))
-    if path.exists():
-        raise RecipeError(f"{shown}: exists; remove it first, or save under another name")
-    if path.suffix != ".py" or not path.stem.isidentifier():
-        raise RecipeError(f"{shown}: give the path of a Python file, such as experiments/my_try.py")
+    _check_free(path)
     if not draft.flags or draft.file is None:
         raise RecipeError(f"{shown}: nothing to save; change the experiment with --path=value")
     default = facts(type(draft.experiment)).default
@@ -54,20 +51,41 @@ def save_as(draft: Draft, path: str | Path) -> Draft:
         f"{draft.name} with values changed on the command line.\n\n"
         f"Base: {draft.name}. Changed:\n" + "".join(f"- {p}\n" for p in changed)
     )
-    text = subclass_code(default, draft.experiment, _class_name(path.stem, default), title)
+    return save_subclass(draft.experiment, path, title)
+
+
+def save_subclass(experiment: Experiment, path: Path, title: str) -> Draft:
+    """Write an experiment as a subclass of its class in a new file, and load that.
+
+    `title` is the file's docstring. Raises `RecipeError` as `save_as`.
+    """
+    _check_free(path)
+    default = facts(type(experiment)).default
+    assert isinstance(default, Experiment)
+    text = subclass_code(default, experiment, _class_name(path.stem, default), title)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
         file.write(text)
     try:
         saved = load(path)
-        left = differences(saved.experiment, draft.experiment)
+        left = differences(saved.experiment, experiment)
         if left:
             paths = ", ".join(d.path for d in left)
-            raise RecipeError(f"{shown}: would load with other values of {paths}; not saved")
+            raise RecipeError(
+                f"{shown_path(str(path))}: would load with other values of {paths}; not saved"
+            )
     except BaseException:
         path.unlink()
         raise
     return saved
+
+
+def _check_free(path: Path) -> None:
+    shown = shown_path(str(path))
+    if path.exists():
+        raise RecipeError(f"{shown}: exists; remove it first, or save under another name")
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        raise RecipeError(f"{shown}: give the path of a Python file, such as experiments/my_try.py")
 
 
 def _check_importable(base: Path, cls: type[Recipe], path: Path) -> None:

@@ -39,6 +39,33 @@ class PictureData(Data):
 
 
 @recipe
+class PageDepthData(PictureData):
+    """Whole pages and their depth."""
+
+    flip_horizontal: Fraction = 0.8
+    """Probability that an item which random_flip chose is mirrored left to right."""
+
+    flip_vertical: Fraction = 0.3
+    """Probability that such an item is mirrored top to bottom; it may be both, or neither."""
+
+    random_crop: Fraction = 0.3
+    """Probability that the crop shrinks to a random square inside it."""
+
+    random_crop_ratio: Fraction = 0.3
+    """Largest share of its side that such a crop loses."""
+
+    random_hsv: Fraction = 0.25
+    """Probability that hue, saturation and value change at random."""
+
+    crop_to: Literal["page", "character"] = "page"
+    """Cut pictures to the whole page, or to the box of the character's alpha."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        yield from check_ratio(self.random_crop_ratio)
+
+
+@recipe
 class CroppedData(PictureData):
     """Pictures cut out of pages and layers."""
 
@@ -110,6 +137,12 @@ def unknown_tags(field: str, *groups: Iterable[str]) -> Iterator[tuple[str, str]
     for tag in dict.fromkeys(tag for tags in groups for tag in tags):
         if tag not in known:
             yield field, f"unknown tag '{tag}'; {nearest(tag, sorted(known))}"
+
+
+def check_ratio(ratio: float) -> Iterator[tuple[str, str]]:
+    """Whether a crop that loses a share of its side leaves something."""
+    if ratio >= 1:
+        yield "random_crop_ratio", "nothing would be left of the crop: needs a share below 1"
 
 
 def check_validation(schedule: Schedule, data: PictureData) -> Iterator[tuple[str, str]]:

@@ -26,8 +26,9 @@ from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.layer_data import (
     GroupData,
     LayerAlpha,
-    PictureData,
+    PageDepthData,
     check_groups,
+    check_ratio,
     check_validation,
 )
 from seethrough.recipes.objective import MarigoldObjective, MarigoldObjective3D
@@ -90,28 +91,10 @@ class Marigold2DModel(Section):
 
 
 @recipe
-class Marigold2DData(PictureData):
+class Marigold2DData(PageDepthData):
     """Whole pages and their depth."""
 
     target_size: PositiveInt = 768
-
-    flip_horizontal: Fraction = 0.8
-    """Probability that an item which random_flip chose is mirrored left to right."""
-
-    flip_vertical: Fraction = 0.3
-    """Probability that such an item is mirrored top to bottom; it may be both, or neither."""
-
-    random_crop: Fraction = 0.3
-    """Probability that the crop shrinks to a random square inside it."""
-
-    random_crop_ratio: Fraction = 0.3
-    """Largest share of its side that such a crop loses."""
-
-    random_hsv: Fraction = 0.25
-    """Probability that hue, saturation and value change at random."""
-
-    crop_to: Literal["page", "character"] = "page"
-    """Cut pictures to the whole page, or to the box of the character's alpha."""
 
     transparent: Transparent = "bled"
     """What stands where a picture is transparent: the colours around it, as published, or
@@ -124,10 +107,6 @@ class Marigold2DData(PictureData):
     cache_latents: Execution[bool] = False
     """Keep the latents of every picture and depth on disk; pays when they repeat, so without crops,
     colours and margins at random."""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        yield from super().check()
-        yield from _check_ratio(self.random_crop_ratio)
 
 
 @recipe
@@ -222,7 +201,7 @@ class Marigold3DData(GroupData):
 
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
-        yield from _check_ratio(self.random_crop_ratio)
+        yield from check_ratio(self.random_crop_ratio)
         if not (self.frames.absent or self.page_frame):
             yield "frames.absent", "a character may have no layer of a group: set page_frame too"
 
@@ -421,8 +400,3 @@ def check_depth_stages(
     sizes = tuple(len(group) + page for group in train_3d.data.groups)
     if inflate.group_sizes != sizes:
         yield f"{conversion}.group_sizes", f"{in_3d}.data has groups of {sizes} frames"
-
-
-def _check_ratio(ratio: float) -> Iterator[tuple[str, str]]:
-    if ratio >= 1:
-        yield "random_crop_ratio", "nothing would be left of the crop: needs a share below 1"

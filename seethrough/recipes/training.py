@@ -318,6 +318,13 @@ class TrainStage(Stage):
         return self.optim.lr * self.data.global_batch if scaled else self.optim.lr
 
     @property
+    def opponent_optim(self) -> AnyOptim | None:
+        """Optimizer of a second network, trained against the first; none where there is none. Its
+        rate follows the same schedule; it scales with no batch, has no average, and computes in the
+        first one's precision."""
+        return None
+
+    @property
     def accumulation(self) -> int:
         """Micro-batches per process and optimizer step."""
         return self.data.global_batch // (self.hardware.processes * self.hardware.micro_batch)
@@ -334,6 +341,17 @@ class TrainStage(Stage):
             yield from self._check_zero()
         if self.optim.precision == "fp16" and self.hardware.device == "cpu":
             yield "optim.precision", "fp16 needs a GPU: use bf16 or fp32 on the CPU"
+        if self.opponent_optim is not None:
+            yield from self._check_opponent()
+
+    def _check_opponent(self) -> Iterator[tuple[str, str]]:
+        if self.deepspeed.zero_stage > 0:
+            yield (
+                "deepspeed.zero_stage",
+                "DeepSpeed drives one network, and a discriminator is a second: set it to 0",
+            )
+        if self.optim.precision == "fp16":
+            yield "optim.precision", "fp16 scales one loss, and there are two: use bf16 or fp32"
 
     def _check_zero(self) -> Iterator[tuple[str, str]]:
         stage = f"deepspeed.zero_stage={self.deepspeed.zero_stage}"

@@ -28,9 +28,10 @@ class TransparentVaeModel(Section):
     transparent_vae: Source | None = None
     """The trained TransparentVAE that belongs to it."""
 
-    learn: Literal["all", "decoders"] = "all"
-    """What to train: all networks, or only the decoders of those given, so that latents stay as
-    they are."""
+    learn: Literal["all", "decoders", "pixel_decoder", "vae_decoder", "transparent_vae"] = "all"
+    """What to train: all networks, or only parts of those given: their decoders, or one of these,
+    so that latents stay as they are; or offset encoder and pixel decoder, around an autoencoder
+    that stays as it is."""
 
     vae_channels: tuple[PositiveInt, ...] = (128, 256, 512, 512)
     """Channels of the autoencoder's levels (AutoencoderKL; each but the last halves the side)."""
@@ -63,8 +64,13 @@ class TransparentVaeModel(Section):
     def check(self) -> Iterator[tuple[str, str]]:
         if (self.vae is None) != (self.transparent_vae is None):
             yield "transparent_vae", "give it and vae, which belong together, or neither"
-        if self.learn == "decoders" and self.vae is None:
-            yield "learn", "'decoders' goes on from networks that are trained: give vae"
+        if self.learn != "all" and self.vae is None:
+            yield "learn", f"'{self.learn}' goes on from networks that are trained: give vae"
+
+    @property
+    def learns_offset(self) -> bool:
+        """Whether the offset encoder is among what is trained."""
+        return self.learn in ("all", "transparent_vae")
 
 
 @recipe
@@ -141,5 +147,6 @@ class TransparentVaeTrain(TrainStage):
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
         yield from check_validation(self.schedule, self.data)
-        if self.model.learn == "decoders" and self.loss.identity:
-            yield "loss.identity", "trains the offset encoder, which learn='decoders' leaves: set 0"
+        if self.loss.identity and not self.model.learns_offset:
+            learn = self.model.learn
+            yield "loss.identity", f"trains the offset encoder, which learn='{learn}' leaves: set 0"

@@ -42,7 +42,7 @@ def write_results(
     folder: Path,
     name: str,
     inputs: Mapping[str, Any],
-    pictures: Mapping[str, np.ndarray],
+    pictures: Mapping[str, np.ndarray | bytes],
     values: Mapping[str, Any],
     attributes: Mapping[str, float] | None = None,
 ) -> None:
@@ -55,7 +55,8 @@ def write_results(
         folder: where; it is made.
         name: what the names of the files begin with; it may name a subfolder.
         inputs: what the results depend on.
-        pictures: by the end of their name, (H, W) grey or (H, W, 3) RGB, uint8.
+        pictures: by the end of their name, (H, W) grey or (H, W, 3) RGB, uint8; or the bytes of
+            any file.
         values: what else the record says.
         attributes: numbers by name that `PREDICTION` has as extended attributes, as published:
             `user.<name>`, as text.
@@ -95,7 +96,9 @@ def set_attribute(path: Path, name: str, value: float) -> None:
         ) from error
 
 
-def _encoded(picture: np.ndarray, suffix: str) -> bytes:
+def _encoded(picture: np.ndarray | bytes, suffix: str) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
     bgr = picture[..., ::-1] if picture.ndim == 3 else picture
     _, content = cv2.imencode(suffix, bgr)
     return content.tobytes()

@@ -3,14 +3,22 @@
 from typing import Any, TypeVar
 
 from seethrough.data.depth import DepthDataset2D, DepthDataset3D
+from seethrough.data.depth_control import ControlledDepthDataset
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
 from seethrough.data.replacement import load
 from seethrough.data.sample_dataset import SampleDataset
 from seethrough.recipe import evolve
-from seethrough.recipes.layer_data import CroppedData, GroupData, LayerData, PictureData
+from seethrough.recipes.depth_anything import ControlledDepthData
+from seethrough.recipes.layer_data import (
+    CroppedData,
+    GroupData,
+    LayerData,
+    PageDepthData,
+    PictureData,
+)
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff3DData
-from seethrough.recipes.marigold import Marigold2DData, Marigold3DData
+from seethrough.recipes.marigold import Marigold3DData
 from seethrough.recipes.training import Data
 from seethrough.tasks.items import SampleItems
 from seethrough.tasks.task import Batch, StageContext
@@ -51,15 +59,20 @@ def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDa
     )
 
 
-def page_depth_dataset(data: Marigold2DData, context: StageContext) -> DepthDataset2D:
+def page_depth_dataset(data: PageDepthData, context: StageContext) -> DepthDataset2D:
     """A page at a time, and its depth."""
-    return DepthDataset2D(
-        **_picture_options(data, context),
-        **_change_options(data),
-        beyond=data.beyond,
-        flip_horizontal=data.flip_horizontal,
-        flip_vertical=data.flip_vertical,
-        crop_to=data.crop_to,
+    beyond = data.beyond if isinstance(data, Marigold2DData) else "far"
+    return DepthDataset2D(**_page_depth_options(data, context), beyond=beyond)
+
+
+def controlled_depth_dataset(
+    data: ControlledDepthData, context: StageContext
+) -> ControlledDepthDataset:
+    """A page at a time, or a layer with its control, and its depth."""
+    return ControlledDepthDataset(
+        **_page_depth_options(data, context),
+        control_probability=data.control_probability,
+        tags=data.tags,
     )
 
 
@@ -117,6 +130,16 @@ def _crop_options(data: CroppedData, context: StageContext) -> dict[str, Any]:
     }
 
 
+def _page_depth_options(data: PageDepthData, context: StageContext) -> dict[str, Any]:
+    return {
+        **_picture_options(data, context),
+        **_change_options(data),
+        "flip_horizontal": data.flip_horizontal,
+        "flip_vertical": data.flip_vertical,
+        "crop_to": data.crop_to,
+    }
+
+
 def _picture_options(data: PictureData, context: StageContext) -> dict[str, Any]:
     return {
         "sources": [(context.path(source), rate) for source, rate in data.sources],
@@ -127,7 +150,7 @@ def _picture_options(data: PictureData, context: StageContext) -> dict[str, Any]
     }
 
 
-def _change_options(data: Marigold2DData | Marigold3DData) -> dict[str, Any]:
+def _change_options(data: PageDepthData | Marigold3DData) -> dict[str, Any]:
     return {
         "random_crop": data.random_crop,
         "random_crop_ratio": data.random_crop_ratio,

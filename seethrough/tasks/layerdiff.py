@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
@@ -15,6 +15,8 @@ from seethrough.recipes.layerdiff import LayerDiff2DTrain, LayerDiff3DTrain
 from seethrough.tasks.diffusion import Diffusion, with_probability
 from seethrough.tasks.latent_diffusion import LatentDiffusionTask
 from seethrough.tasks.latents import LatentEncoder, load_transparent_vae, load_vae
+from seethrough.tasks.layerdiff_prediction import Network
+from seethrough.tasks.layerdiff_scores import measure_layers
 from seethrough.tasks.noise import offset_noise
 from seethrough.tasks.task import Batch, StageContext
 from seethrough.tasks.transfer import on_device
@@ -59,6 +61,17 @@ class LayerDiffTask(LatentDiffusionTask[LayerDiffStageT], Generic[LayerDiffStage
     @abstractmethod
     def make_dataset(self, data: Any) -> LayerDiff2DDataset | LayerDiff3DDataset:
         """The family's dataset of pictures, from a section like the stage's `data`."""
+
+    @abstractmethod
+    def networks(self, model: nn.Module) -> list[Network]:
+        """What denoises each kind of item, in the order of `fixed_draws`."""
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """The losses, and the measures of layers that are denoised from noise."""
+        losses = super().validate(model)
+        if self.held_out is None:
+            return losses
+        return losses | measure_layers(self, self.networks(model))
 
     def prepare(self) -> None:
         super().prepare()

@@ -14,6 +14,7 @@ from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff2DTrain
 from seethrough.tasks.datasets import tag_dataset
 from seethrough.tasks.layerdiff import LayerDiffTask
 from seethrough.tasks.layerdiff_pictures import tag_rows
+from seethrough.tasks.layerdiff_prediction import Network
 from seethrough.tasks.task import Batch, Loss
 
 UNET_DELTA = "ld_diffusers_sdxl_attn.safetensors"
@@ -70,8 +71,8 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
         errors = self.diffusion.squared_error(prediction, latents, noise, timesteps)
         return self.summed(errors, torch.ones_like(errors), timesteps)
 
-    def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
-        """Rows of true layer, prediction and conditions."""
+    def networks(self, model: nn.Module) -> list[Network]:
+        """The one network."""
 
         def network(
             latents: Tensor, timesteps: Tensor, hidden: Tensor, added: dict[str, Tensor]
@@ -81,4 +82,9 @@ class LayerDiff2D(LayerDiffTask[LayerDiff2DTrain]):
             )
             return answer[0][:, None]
 
+        return [network]
+
+    def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
+        """Rows of true layer, prediction and conditions."""
+        (network,) = self.networks(model)
         return {"samples": tag_rows(self, network)}

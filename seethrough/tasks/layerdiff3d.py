@@ -13,7 +13,8 @@ from seethrough.recipes.layerdiff import LayerDiff3DData, LayerDiff3DTrain
 from seethrough.tasks.datasets import group_dataset
 from seethrough.tasks.groupwise import TEMPORAL, GroupwiseTask, GroupwiseUNet, Noised
 from seethrough.tasks.layerdiff import LayerDiffTask
-from seethrough.tasks.layerdiff_pictures import Network, group_frames
+from seethrough.tasks.layerdiff_pictures import group_frames
+from seethrough.tasks.layerdiff_prediction import Network
 from seethrough.tasks.task import Batch, ParameterGroup, StageContext
 from seethrough.tasks.transfer import on_device
 
@@ -83,8 +84,8 @@ class LayerDiff3D(GroupwiseTask[LayerDiff3DTrain], LayerDiffTask[LayerDiff3DTrai
             weights=on_device(self.frame_weights(items), latents.device),
         )
 
-    def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
-        """For each group the page, and of each frame the true layer and the prediction."""
+    def networks(self, model: nn.Module) -> list[Network]:
+        """A network for each group."""
 
         def network(group: int) -> Network:
             def predict(
@@ -100,7 +101,11 @@ class LayerDiff3D(GroupwiseTask[LayerDiff3DTrain], LayerDiffTask[LayerDiff3DTrai
 
             return predict
 
+        return [network(group) for group in range(self.groups)]
+
+    def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
+        """For each group the page, and of each frame the true layer and the prediction."""
         return {
-            f"group-{group}": group_frames(self, group, network(group))
-            for group in range(self.groups)
+            f"group-{group}": group_frames(self, group, network)
+            for group, network in enumerate(self.networks(model))
         }

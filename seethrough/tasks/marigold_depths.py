@@ -98,14 +98,17 @@ def rows(task: Any, scenes: Iterable[Drawn], columns: int) -> Image.Image:
         if mask.any():
             found = align_least_squares(found, true, mask)(found)
         for place, name in enumerate(scene.names):
-            shown = [_coloured(depth[place], mask[place]) for depth in (true, found)]
+            shown = [depth_colours(depth[place], mask[place]) for depth in (true, found)]
             cells += [scene.argb[place, [1, 2, 3, 0]].cpu() / 255, *shown]
             labels += [name, f"{name}: true", f"{name}: predicted"]
     return picture_grid(cells, columns, labels)
 
 
-def _coloured(depth: Tensor, mask: Tensor) -> Tensor:
-    """(1, T, T) in [-1, 1] -> (4, T, T) RGBA in [0, 1]."""
+def depth_colours(depth: Tensor, mask: Tensor) -> Tensor:
+    """The colours of depth, grey outside of the mask.
+
+    (1, T, T) in [-1, 1] and (1, T, T) bool -> (4, T, T) RGBA in [0, 1].
+    """
     rgb = depth_picture(depth[0].float().numpy(), mask[0].numpy(), span=(-1.0, 1.0))
     colour = torch.from_numpy(rgb).permute(2, 0, 1) / 255
     return torch.cat([colour, torch.ones_like(colour[:1])])

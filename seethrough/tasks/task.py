@@ -87,12 +87,14 @@ class Loss:
     `total` is the differentiable sum of the weighted terms, a float32 scalar. The loop divides
     it by the sum of `Task.weight` over the global batch. `terms` are detached sums of the
     single terms, logged after the same division; `parts`, where a family has them, split `total`
-    by kind of sample.
+    by kind of sample. `shown` is what the opponent's loss of the same micro-batch takes from this
+    forward pass, detached, where there is an opponent.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
     parts: Parts | None = None
+    shown: Any = None
 
 
 class Task(ABC, Generic[StageT]):
@@ -130,6 +132,19 @@ class Task(ABC, Generic[StageT]):
     @abstractmethod
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         """Write the trained weights as others read them; returns the named artifacts."""
+
+    def opponent(self) -> nn.Module | None:
+        """The network that is trained against that of `build`, such as a discriminator.
+
+        In float32 on the CPU, the same on every process; None where `stage.opponent_optim` is. The
+        task keeps it, as its own loss asks it; it is then on the device, and frozen by the task.
+        """
+        return None
+
+    def opponent_loss(self, opponent: nn.Module, batch: Batch, first: Loss) -> Loss:
+        """The opponent's loss of a micro-batch, over the same `weight`, after `first`, which is
+        what `loss` returned for it."""
+        raise NotImplementedError
 
     def prepare(self) -> None:
         """Move frozen networks to the device and fill caches."""

@@ -14,13 +14,14 @@ from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
-from seethrough.models.checkpoints import load_model
+from seethrough.models.checkpoints import load_model, vae_folder
 from seethrough.models.new_autoencoder import new_autoencoder
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
 from seethrough.tasks.datasets import held_out, layer_dataset, readable
 from seethrough.tasks.latents import load_transparent_vae, network_input
 from seethrough.tasks.noise import normal
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext, Task
+from seethrough.tasks.transparent_vae_losses import reconstruction_terms, total, weighted
 
 SCALE_PICTURES = 256
 """Layers, with their pages, whose latents give the scaling factor."""
@@ -29,9 +30,17 @@ KINDS = ("layer", "page")
 
 PICTURE_ROWS = 8
 
-OFFSET_ENCODER = ("transparent_vae.encoder.",)
-ENCODERS = ("vae.encoder.", "vae.quant_conv.", *OFFSET_ENCODER)
-"""How the names of parameters begin that latents depend on."""
+OFFSET_ENCODER = "transparent_vae.encoder."
+PIXEL_DECODER = "transparent_vae.decoder."
+VAE_DECODER = ("vae.decoder.", "vae.post_quant_conv.")
+LEARNT: dict[str, tuple[str, ...]] = {
+    "all": ("",),
+    "decoders": (*VAE_DECODER, PIXEL_DECODER),
+    "pixel_decoder": (PIXEL_DECODER,),
+    "vae_decoder": VAE_DECODER,
+    "transparent_vae": (OFFSET_ENCODER, PIXEL_DECODER),
+}
+"""How the names of the parameters begin that are trained, by `model.learn`."""
 
 
 class Autoencoders(nn.Module):
@@ -41,6 +50,11 @@ class Autoencoders(nn.Module):
         super().__init__()
         self.vae = vae
         self.transparent_vae = transparent_vae
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the activations of both networks' blocks in the backward pass."""
+        self.vae.enable_gradient_checkpointing()
+        self.transparent_vae.enable_gradient_checkpointing()
 
     def forward(self, argb: Tensor, noise: Tensor, with_offset: bool) -> dict[str, Tensor]:
         """Encode and decode (N, 4, H, W) ARGB in [0, 1].
@@ -76,7 +90,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
             return self._new()
         return (
             Autoencoders(
-                load_model(AutoencoderKL, self.context.path(vae), torch.float32),
+                load_model(AutoencoderKL, vae_folder(self.context.path(vae)), torch.float32),
                 load_transparent_vae(self.context.path(transparent_vae)),
             )
             .requires_grad_(True)
@@ -105,13 +119,18 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[ParameterGroup]:
         """What `model.learn` says, but the offset encoder's only if a term reaches it."""
-        frozen = () if self.stage.loss.identity > 0 else OFFSET_ENCODER
-        if self.stage.model.learn == "decoders":
-            frozen = ENCODERS
+        learnt = LEARNT[self.stage.model.learn]
+        frozen = () if self.uses_offset() else OFFSET_ENCODER
         chosen = [
-            parameter for name, parameter in model.named_parameters() if not name.startswith(frozen)
+            parameter
+            for name, parameter in model.named_parameters()
+            if name.startswith(learnt) and not name.startswith(frozen)
         ]
         return [ParameterGroup("all", chosen, lr)]
+
+    def uses_offset(self) -> bool:
+        """Whether a term of the loss depends on the offset."""
+        return self.stage.loss.identity > 0
 
     def dataset(self) -> LayerDiff2DDataset:
         return self.layers
@@ -145,41 +164,18 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         argb = network_input(batch["argb"])
         weights = self.stage.loss
+        noise = self._noise(batch["draw"], argb)
+        out: dict[str, Tensor] = model(argb, noise, weights.identity > 0)
+        found = {key: value.float() for key, value in out.items()}
+        terms = weighted(reconstruction_terms(found, argb), weights)
+        return Loss(total(terms, weights), {name: term.detach() for name, term in terms.items()})
+
+    def _noise(self, draws: list[Draw], argb: Tensor) -> Tensor:
+        """Standard normal numbers of the latents' shape, to sample the posterior."""
         scale = 2 ** (len(self.stage.model.vae_channels) - 1)
         height, width = argb.shape[-2] // scale, argb.shape[-1] // scale
         shape = (self.stage.model.latent_channels, height, width)
-        noise = normal(batch["draw"], "posterior", shape, argb.device)
-        out: dict[str, Tensor] = model(argb, noise, weights.identity > 0)
-        terms = self._terms({key: value.float() for key, value in out.items()}, argb)
-        total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
-        return Loss(total, {name: term.detach() for name, term in terms.items()})
-
-    def _terms(self, out: dict[str, Tensor], argb: Tensor) -> dict[str, Tensor]:
-        """Sums over the batch of each loss term that has a weight."""
-        alpha, rgb = argb[:, :1], argb[:, 1:]
-        alpha_out, rgb_out = out["argb"][:, :1], out["argb"][:, 1:]
-        base = (2 * rgb - 1) * alpha
-        # Within [0, 1]: beyond it, overlap would be rewarded without bound.
-        bounded = alpha_out.clamp(0, 1)
-        overlap = (alpha * bounded).sum((1, 2, 3))
-        areas = alpha.sum((1, 2, 3)) + bounded.sum((1, 2, 3))
-        covered = alpha.mean((1, 2, 3)).clamp_min(1e-3)
-        variance = out["std"] ** 2
-        terms = {
-            "alpha_l1": _mean(abs(alpha_out - alpha)),
-            "alpha_mse": _mean((alpha_out - alpha) ** 2),
-            "alpha_dice": 1 - (2 * overlap + 1) / (areas + 1),
-            "color_l1": _mean(abs(rgb_out - rgb) * alpha) / covered,
-            "color_mse": _mean((rgb_out - rgb) ** 2 * alpha) / covered,
-            "base_l1": _mean(abs(out["picture"] - base)),
-            "base_mse": _mean((out["picture"] - base) ** 2),
-            "kl": 0.5 * _mean(out["mean"] ** 2 + variance - 1 - variance.log()),
-        }
-        if "offset_picture" in out:
-            terms["identity"] = _mean((out["offset_picture"] - out["picture"].detach()) ** 2)
-        return {
-            name: term.sum() for name, term in terms.items() if getattr(self.stage.loss, name) > 0
-        }
+        return normal(draws, "posterior", shape, argb.device)
 
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
         """Rows of a true layer and its reconstruction."""
@@ -191,24 +187,22 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         return {"reconstructions": picture_grid(shown, columns=2)}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Errors of reconstructed held-out layers: alpha's mean absolute error and IoU at 0.5."""
+        """Errors of reconstructed held-out layers, as `measured` names them."""
         data = held_out(self.stage.data)
         if data is None:
             return {}
         assert isinstance(model, Autoencoders)
-        errors: list[float] = []
-        ious: list[float] = []
-        for item in self._items(layer_dataset(data, self.context), SCALE_PICTURES, "validation"):
-            layer = self._input(item["layer"])
-            true_alpha, alpha = layer[0, 0], self._decode(model, layer)[0, 3]
-            errors.append(float((alpha - true_alpha).abs().mean()))
-            truth = true_alpha > 0.5
-            union = (truth | (alpha > 0.5)).sum()
-            if union:
-                ious.append(float((truth & (alpha > 0.5)).sum() / union))
-        # No layer of empty pictures has an IoU.
-        iou = {"alpha_iou": float(np.mean(ious))} if ious else {}
-        return {"alpha_mae": float(np.mean(errors)), **iou}
+        found: dict[str, list[float]] = {}
+        dataset = layer_dataset(data, self.context)
+        for item in self._items(dataset, SCALE_PICTURES, "validation"):
+            for name, value in self.measured(model, item).items():
+                found.setdefault(name, []).append(value)
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+    def measured(self, model: Autoencoders, item: Batch) -> dict[str, float]:
+        """Measures of one item's layer; what can't be told of it is left out."""
+        layer = self._input(item["layer"])
+        return _alpha_errors(layer, self._decode(model, layer))
 
     def _decode(self, model: Autoencoders, argb: Tensor) -> Tensor:
         latents = model.transparent_vae.encode(model.vae, argb)
@@ -258,6 +252,13 @@ def silhouette(layer: Tensor, draw: Draw) -> Tensor:
     return picture
 
 
-def _mean(values: Tensor) -> Tensor:
-    """Mean over all axes but the first, (N,)."""
-    return values.flatten(1).mean(1)
+def _alpha_errors(argb: Tensor, rgba: Tensor) -> dict[str, float]:
+    """Mean absolute error of a decoded layer's alpha, and its IoU at 0.5, which no empty picture
+    has, of a layer (1, 4, H, W) ARGB and what was decoded, RGBA."""
+    true_alpha, alpha = argb[0, 0], rgba[0, 3]
+    errors = {"alpha_mae": float((alpha - true_alpha).abs().mean())}
+    truth = true_alpha > 0.5
+    union = (truth | (alpha > 0.5)).sum()
+    if union:
+        errors["alpha_iou"] = float((truth & (alpha > 0.5)).sum() / union)
+    return errors

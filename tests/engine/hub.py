@@ -205,6 +205,15 @@ class _Answers(BaseHTTPRequestHandler):
         path, token = self.path.partition("?")[0], self._token()
         if token not in ("", READER, WRITER, STRANGER):
             return self._refuse(401, "", "Invalid credentials in Authorization header")
+        if path == "/api/models":
+            known = token in (READER, WRITER)
+            return self._send(
+                [
+                    {"id": name, "private": model.private}
+                    for name, model in self.hub.models.items()
+                    if known or not model.private
+                ]
+            )
         info, asked, write = (pattern.fullmatch(path) for pattern in (_INFO, _READ, _WRITE))
         if write is not None:
             assert write["verb"] == "xet-write-token" and token == WRITER

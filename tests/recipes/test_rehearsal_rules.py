@@ -25,16 +25,23 @@ NAMES = sorted(
     if type(load(path).experiment).rehearsal is not Experiment.rehearsal
 )
 """Of the experiments that have a twin; one that is CPU-sized itself has none."""
-DRAWN, SCENES = ["characters", "vae", "base"], ["scenes", "vae", "base"]
-MEASURED = ["scores"]
-"""Stages in front of the chain's, by family, and behind them."""
+DRAWN = (["characters", "vae", "base"], [])
+AROUND = {
+    "transparency": (["scenes", "vae", "base"], ["scores"]),
+    "depth_anything": (["characters", "base"], ["scores"]),
+    "partseg": (["characters", "sam"], ["scores"]),
+    "transparent_vae": (["characters", "vae"], []),
+}
+"""Stages in front of the chain's and behind them, where they are others than `DRAWN`, by what the
+experiment's name begins with."""
 
 RULE = (
     # What comes from outside comes from the stand-ins.
     "prompt.base", "*.model.base", "*.model.transparent_vae", "train_2d.model.unet_delta",
-    "*.data.sources",
+    "*.data.sources", "*.model.weights",
     "decompose.base", "decompose.transparent_vae", "decompose.pages", "decompose.known",
     "depth_order.base", "depth_order.pages", "depth_order.known",
+    "*.model.sam",
     # Smaller pictures, whole and not mirrored, so that each is encoded once.
     "*.data.target_size", "*.data.crop_to", "*.data.random_pad", "*.data.random_flip",
     "*.data.cache_latents", "*.objective.posterior", "*.data.random_crop", "*.data.random_hsv",
@@ -47,13 +54,19 @@ RULE = (
     # Of depth the first step from noise alone is learnt, and taken.
     "*.objective.noise_strength", "*.objective.timestep_bias", "*.objective.timestep_bias_range",
     "*.objective.timestep_bias_multiplier", "*.sampler.steps",
+    # A small adapter of a small network.
+    "*.model.control_widths",
     # Fewer steps of fewer samples.
     "*.data.global_batch", "*.schedule.max_steps", "*.schedule.warmup_steps",
     "*.schedule.checkpoint_every", "*.schedule.keep_checkpoints", "*.schedule.pictures_every",
     "*.schedule.log_every", "*.optim.lr", "*.optim.ema_decay",
+    "*.loss.sampling.points",
     # Photos are small: blur and noise of their pixels would leave nothing.
     "*.data.target_sizes", "*.data.random_blur", "*.data.random_noise",
     "*.schedule.warmup_epochs", "*.schedule.anneal_steps", "*.schedule.validate_every",
+    # Networks of perception can't be made: pixels stand in. The discriminator is smaller.
+    "train.model.vae", "train.loss.lpips", "train.loss.convnext", "train.loss.composite_l1",
+    "train.adversarial.channels", "train.adversarial.lr",
     # The machine.
     "prompt.dtype", "*.model.vae_precision", "*.deepspeed.zero_stage",
     "*.deepspeed.offload_optimizer", "*.optim.precision", "*.hardware.*", "*.tracking.tracker",
@@ -77,8 +90,7 @@ def test_the_same_stages_run_behind_the_stand_ins(name: str) -> None:
     full, small = load(EXPERIMENTS / f"{name}.py").experiment, twin(name).resolve()
     chain = {stage: type(value) for stage, value in full.stages().items()}
     found = {stage: type(value) for stage, value in small.stages.items()}
-    transparency = name.startswith("transparency")
-    in_front, behind = (SCENES, MEASURED) if transparency else (DRAWN, [])
+    in_front, behind = next((a for family, a in AROUND.items() if name.startswith(family)), DRAWN)
     assert list(found) == [*in_front, *chain, *behind]
     assert {stage: cls for stage, cls in found.items() if stage in chain} == chain
     assert small.name == f"{name}-rehearsal"
@@ -98,7 +110,15 @@ def test_nothing_changes_but_what_the_rule_names(name: str) -> None:
 
 def test_the_rule_names_no_more_than_it_changes() -> None:
     changed: set[str] = set()
-    for name in ("layerdiff3d_v3", "marigold3d_v3", "transparency_sd35_lora", "transparency_sd35"):
+    for name in (
+        "layerdiff3d_v3",
+        "marigold3d_v3",
+        "transparency_sd35_lora",
+        "transparency_sd35",
+        "depth_anything_adapter",
+        "partseg_samhq",
+        "transparent_vae",
+    ):
         full = flatten(load(EXPERIMENTS / f"{name}.py").experiment)
         small = flatten(twin(name).experiment)
         changed |= {path for path, value in full.items() if small.get(path) != value}

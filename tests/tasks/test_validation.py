@@ -11,17 +11,20 @@ from torch import nn
 from seethrough.data.draws import Draw
 from seethrough.engine.execute import Work, run_stage
 from seethrough.engine.files import tree_sha256
+from seethrough.inference.composite import quantize
+from seethrough.metrics.layers import score_layer
 from seethrough.recipe import Local, Recipe, evolve
 from seethrough.recipes.layerdiff import Objective, Objective3D
 from seethrough.recipes.training import TrainStage
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
-from seethrough.tasks import latent_diffusion
+from seethrough.tasks import latent_diffusion, layerdiff_prediction, layerdiff_scores
 from seethrough.tasks.layerdiff2d import LayerDiff2D
 from seethrough.tasks.layerdiff3d import LayerDiff3D
 from tests.samples import write_list, write_sample
 from tests.tasks.small import Small, batch, context, draw, small_data, stage_2d, stage_3d
 
 QUARTERS = {f"loss/t{quarter}" for quarter in ("000-249", "250-499", "500-749", "750-999")}
+LAYERS = {f"layers/{measure}" for measure in ("iou", "mae", "psnr", "dice", "published_dice_loss")}
 PLACES = 8
 
 Make = Callable[..., Any]
@@ -29,8 +32,10 @@ Make = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An eighth of the usual, to save time."""
+    """An eighth of the usual, and two steps to denoise in, to save time."""
     monkeypatch.setattr(latent_diffusion, "VALIDATION_PLACES", PLACES)
+    monkeypatch.setattr(layerdiff_prediction, "STEPS", 2)
+    monkeypatch.setattr(layerdiff_scores, "MEASURED", 1)
 
 
 @pytest.fixture(scope="session")
@@ -74,9 +79,10 @@ def test_it_is_the_loss_of_fixed_draws_at_even_timesteps(make: Make) -> None:
     task = make()
     model = task.build().eval()
     found = validated(task, model)
-    assert found.keys() == {"loss"} | QUARTERS
     items = task.held_out
     groups = 2 if isinstance(task, LayerDiff3D) else 1
+    absent = {"layers/false_layers"} if groups == 2 else set()
+    assert found.keys() == {"loss"} | QUARTERS | LAYERS | absent
     factor = task.stage.data.ngroup_iters if groups == 2 else 1
     sums = dict.fromkeys(range(4), 0.0)
     counts = dict.fromkeys(range(4), 0.0)
@@ -96,6 +102,32 @@ def test_it_is_the_loss_of_fixed_draws_at_even_timesteps(make: Make) -> None:
     assert found["loss"] == pytest.approx(whole, rel=1e-5)
     for quarter, name in enumerate(sorted(QUARTERS)):
         assert found[name] == pytest.approx(sums[quarter] / counts[quarter], rel=1e-5)
+
+
+def test_layers_that_are_denoised_are_measured_as_those_of_a_decomposition(make: Make) -> None:
+    task = make()
+    model = task.build().eval()
+    found = validated(task, model)
+    scores: list[dict[str, float]] = []
+    false: list[float] = []
+    draws = task.fixed_draws("layers", 0, 0)
+    for network, where in zip(task.networks(model), draws, strict=True):
+        item = layerdiff_prediction.shown_item(task, task.held_out, where)
+        captions = item.get("captions") or [item["caption"]]
+        layers = layerdiff_prediction.predict_layers(task, item, captions, network, absent=True)
+        for name, layer in zip(item["frames"], layers, strict=True):
+            rgba = quantize(layer.permute(1, 2, 0).numpy())
+            if name is None:
+                false.append(float((rgba[..., 3] > 127).mean() > 0.001))
+            else:
+                true = layerdiff_prediction.true_layer(item, name).permute(1, 2, 0)
+                scores.append(score_layer(rgba, quantize(true.numpy())))
+    for measure in ("iou", "mae", "psnr"):
+        mean = sum(one[measure] for one in scores) / len(scores)
+        assert found[f"layers/{measure}"] == pytest.approx(mean)
+    if false:
+        assert len(scores) + len(false) == 24
+        assert found["layers/false_layers"] == pytest.approx(sum(false) / len(false))
 
 
 def test_it_depends_on_the_weights_and_the_samples_alone(make: Make) -> None:
@@ -126,7 +158,7 @@ def test_frames_that_do_not_count_are_left_out(make: Make) -> None:
     if isinstance(task, LayerDiff3D):
         # A character without any tag has nothing that counts.
         none = make({"absent_weight": 0.0}, groups=(("wings",) * 13, ("tail",) * 11))
-        assert validated(none, model) == {}
+        assert validated(none, model).keys() == {"layers/false_layers"}
         assert loss != validated(make(), model)["loss"]
 
 
@@ -190,7 +222,8 @@ def test_training_ends_in_the_same_bits(
     pictures = [path.name for path in (left / "pictures").iterdir()]
     assert len(pictures) == 2 * (2 if kind == "3d" else 1)
     lines = (left / "log.jsonl").read_text()
-    assert lines.count('"validation/') == 2 * (2 if kind == "vae" else 5)
+    values = 5 + len(LAYERS) + (kind == "3d")
+    assert lines.count('"validation/') == 2 * (2 if kind == "vae" else values)
 
 
 def small_vae(small: Small) -> TransparentVaeTrain:

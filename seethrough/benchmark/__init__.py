@@ -1,0 +1,1 @@
+"""How good predictions are, where the truth is known: `python -m seethrough.benchmark`."""

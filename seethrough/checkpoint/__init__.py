@@ -1,0 +1,1 @@
+"""Checkpoints of any kind looked at and converted: `python -m seethrough.checkpoint`."""

@@ -1,0 +1,1 @@
+"""Published YAML configurations as experiment files: `python -m seethrough.import_yaml`."""

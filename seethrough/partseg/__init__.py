@@ -1,0 +1,1 @@
+"""Pages in, masks of body parts out: `python -m seethrough.partseg`."""

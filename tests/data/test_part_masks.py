@@ -1,0 +1,96 @@
+"""Masks of body parts in files: published ones, and what is said of bad ones."""
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seethrough.data.part_masks import encode_mask, read_part_masks
+from seethrough.data.tags import HEAD_PARTS, STORED_MASK_ORDER, TAGS_V2, TAGS_V3
+from seethrough.errors import InputError
+
+SIZE = (4, 6)
+
+
+def plane(place: int) -> np.ndarray:
+    """A mask of one pixel, another for each place."""
+    mask = np.zeros(SIZE, bool)
+    mask.flat[place] = True
+    return mask
+
+
+def write(folder: Path, tags: Sequence[str], **more: dict[str, Any]) -> Path:
+    """Masks of one pixel each, with keys added to the entries of some tags."""
+    entries = [
+        {**encode_mask(plane(place)), **more.get(tag.replace(" ", "_"), {})}
+        for place, tag in enumerate(tags)
+    ]
+    (folder / "page.json").write_text(json.dumps(entries))
+    return folder / "page.png"
+
+
+def test_run_lengths_are_cocos() -> None:
+    mask = np.zeros((3, 4), bool)
+    mask[1, 1:3] = True
+    assert encode_mask(mask) == {"size": [3, 4], "counts": "41202"}
+
+
+@pytest.mark.parametrize("tags", [TAGS_V2, TAGS_V3, STORED_MASK_ORDER])
+def test_the_number_of_masks_tells_their_tags(tmp_path: Path, tags: Sequence[str]) -> None:
+    page = write(tmp_path, tags)
+    found = read_part_masks(page, ("tail", "face"), SIZE)
+    expected = [plane(tags.index(tag)) for tag in ("tail", "face")]
+    assert np.array_equal(found.masks, expected) and found.valid.all()
+
+
+def test_masks_that_name_their_tags_may_be_any(tmp_path: Path) -> None:
+    page = write(tmp_path, ("wings", "face"), wings={"tag": "wings"}, face={"tag": "face"})
+    found = read_part_masks(page, ("face", "wings", "foreground"), SIZE)
+    assert np.array_equal(found.masks, [plane(1), plane(0), plane(0) | plane(1)])
+
+
+def test_packed_files_are_read_too(tmp_path: Path) -> None:
+    page = write(tmp_path, TAGS_V2)
+    text = (tmp_path / "page.json").read_bytes()
+    (tmp_path / "page.json").unlink()
+    (tmp_path / "page.json.gz").write_bytes(gzip.compress(text))
+    assert read_part_masks(page, ("hair",), SIZE).masks[0, 0, 0]
+
+
+def test_parts_make_up_what_is_not_stored(tmp_path: Path) -> None:
+    """V2's hair; and the head, whose stored mask is empty in published files."""
+    page = write(tmp_path, STORED_MASK_ORDER, front_hair={"is_valid": False})
+    hair, head = read_part_masks(page, ("hair", "head"), SIZE).masks
+    places = [TAGS_V3.index("front hair"), TAGS_V3.index("back hair")]
+    assert np.flatnonzero(hair).tolist() == sorted(places)
+    assert np.flatnonzero(head).tolist() == sorted(TAGS_V3.index(part) for part in HEAD_PARTS)
+    # What one part of is not known is not known.
+    assert read_part_masks(page, ("hair", "head", "foreground"), SIZE).valid.tolist() == [
+        False, True, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "neither page.json nor page.json.gz"),
+        ("{", "can't be read"),
+        ({"size": [4, 6]}, "are a list of objects"),
+        ([{"size": [4, 6], "counts": "o0"}] * 5, "has 5 masks .* without it they are 19, 23, 24"),
+        ([{"size": [6, 4], "counts": "o0"}] * 19, "is 4 x 6 pixels, but the page is 6 x 4"),
+        ([{"counts": "o0"}] * 19, "mask of 'hair' can't be read"),
+        ([{"size": [4, 6], "counts": 5}] * 19, "mask of 'hair' can't be read"),
+        ([{"size": [4, 6], "counts": "o0", "tag": "face"}], "no mask of 'back hair'; it has face"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, content: Any, said: str) -> None:
+    if content is not None:
+        text = content if isinstance(content, str) else json.dumps(content)
+        (tmp_path / "page.json").write_text(text)
+    with pytest.raises(InputError, match=said) as caught:
+        read_part_masks(tmp_path / "page.png", ("hair",), SIZE)
+    assert str(tmp_path) in str(caught.value)
