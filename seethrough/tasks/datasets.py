@@ -18,7 +18,7 @@ from seethrough.recipes.layer_data import (
     PictureData,
 )
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff3DData
-from seethrough.recipes.marigold import Marigold3DData
+from seethrough.recipes.marigold import Marigold2DData, Marigold3DData
 from seethrough.recipes.training import Data
 from seethrough.tasks.items import SampleItems
 from seethrough.tasks.task import Batch, StageContext
