@@ -123,7 +123,13 @@ def test_the_models_lie_in_half_precision_with_how_they_are_used(finished: Run) 
     assert (options.steps, options.solver.timestep_spacing) == (1, "trailing")
     of_depth = read_options(finished.model / "depth" / FILE, DepthOptions)
     assert of_depth == depth_options(depth)
-    assert of_depth == DepthOptions(resolution=SIDE, steps=1, crop_to="character")
+    assert of_depth == DepthOptions(
+        resolution=SIDE,
+        steps=1,
+        crop_to="character",
+        absent_frames=False,
+        transparent="gray",
+    )
 
 
 def test_packed_models_are_measured_as_the_trained_ones(finished: Run) -> None:
