@@ -25,7 +25,7 @@ MARGIN = 0.1
 depth by place, at least; in the whole rehearsal and in this shorter one."""
 
 FLAGS = {
-    "characters.train_count": 240,
+    "characters.train_count": 480,
     "characters.test_count": 16,
     "base.model.width": 32,
     "base.model.heads": 2,
@@ -47,8 +47,8 @@ FLAGS = {
         }.items()
     },
     "base.schedule.warmup_steps": 10,
-    "base.schedule.max_steps": 90,
-    "base.schedule.checkpoint_every": 90,
+    "base.schedule.max_steps": 120,
+    "base.schedule.checkpoint_every": 120,
     "train.schedule.max_steps": STEPS,
     "train.schedule.checkpoint_every": 2,
     "train.schedule.validate_every": STEPS,
