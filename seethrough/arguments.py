@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from seethrough.recipe.base import Recipe, facts, values
@@ -87,6 +88,21 @@ def take_settings(
             raise RecipeError(f"--{flag}: no such flag; {nearest(flag, [*fields, *others])}")
     settings, _ = override(default, [(flag, flags[flag]) for flag in flags if flag in fields])
     return words, settings, {flag: flags[flag] for flag in flags if flag in others}
+
+
+def chosen_run(model: object, folders: Mapping[str, str], choices: str) -> Path | None:
+    """The run that `--from` names; None if `--model` gives the model.
+
+    `model` is what `--model` says, None without it; `choices` tell what could be given.
+
+    Raises:
+        RecipeError: when both or none are given.
+    """
+    if model is None and "from" not in folders:
+        raise RecipeError(f"no model given; choose one:\n{choices}")
+    if model is not None and "from" in folders:
+        raise RecipeError(f"--model={model} and --from={folders['from']}: give one")
+    return Path(folders["from"]) if "from" in folders else None
 
 
 def settings_help(default: Recipe, others: Mapping[str, tuple[str, str]]) -> str:

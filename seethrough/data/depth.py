@@ -32,6 +32,11 @@ from seethrough.errors import InputError
 
 Shrinkage = tuple[float, float, float]
 
+Transparent = Literal["bled", "gray"]
+"""What stands where a picture is transparent: the colours around it, or mid-gray."""
+Beyond = Literal["far", "nearest"]
+"""Depth around a layer: far, or that of its nearest pixel that has one, as by `spread`."""
+
 _DEPTH = " depth"
 
 
@@ -68,7 +73,7 @@ def spread(levels: np.ndarray) -> np.ndarray:
     return known[nearest]
 
 
-def visible_colour(argb: Tensor, transparent: Literal["bled", "gray"]) -> Tensor:
+def visible_colour(argb: Tensor, transparent: Transparent) -> Tensor:
     """Bring pictures to what an autoencoder sees of them.
 
     (N, 4, H, W) uint8 ARGB, straight alpha -> (N, 3, H, W) float32 in [-1, 1]. Where they are
@@ -196,8 +201,8 @@ class DepthDataset(SampleDataset):
     """Largest share of its side that such a crop loses, below 1."""
     random_hsv: float = 0.0
     """Probability of colours changed at random."""
-    beyond: Literal["far", "nearest"] = "far"
-    """Depth around a layer: far, or that of its nearest pixel that has one, as by `spread`."""
+    beyond: Beyond = "far"
+    """Depth around a layer."""
 
     def _shrinkage(self, draw: Draw) -> Shrinkage | None:
         chance, share, x, y = draw.numpy("shrink").random(4).tolist()

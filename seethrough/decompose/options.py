@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import attrs
 
+from seethrough.data.depth import Transparent
 from seethrough.engine.trained import Trained, stage_config
 from seethrough.inference.decompose import DecomposeOptions
 from seethrough.inference.marigold import DepthOptions
@@ -66,5 +65,5 @@ def depth_options(trained: Trained) -> DepthOptions:
     )
 
 
-def _transparent(value: str | None) -> Literal["bled", "gray"]:
+def _transparent(value: str | None) -> Transparent:
     return "gray" if value == "gray" else "bled"

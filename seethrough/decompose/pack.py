@@ -134,11 +134,12 @@ def _megabytes(path: Path) -> float:
 def _card(experiment: str, precision: str, scores: Mapping[str, Measured]) -> str:
     """The text of README.md."""
     flags = " ".join(f"--{name}=file:{name}" for name in scores)
+    depth = ", `depth` puts its parts in drawing order" if "depth" in scores else ""
     text = f"""\
 # {experiment}
 
 Small models of the embedded characters, laid out as the published ones: `layers` takes a picture
-apart, `depth` puts its parts in drawing order. They know no other pictures.
+apart{depth}. They know no other pictures.
 
 ```
 python -m seethrough.decompose picture.png {flags}

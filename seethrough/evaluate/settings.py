@@ -5,9 +5,9 @@ from typing import Literal
 
 import attrs
 
-from seethrough.arguments import settings_help, take_settings
+from seethrough.arguments import chosen_run, settings_help, take_settings
 from seethrough.recipe import PositiveInt, RecipeError, recipe
-from seethrough.segment.settings import FOLDERS, MODELS, ModelSettings, chosen_run
+from seethrough.segment.settings import FOLDERS, MODELS, ModelSettings
 
 PROGRAM = "python -m seethrough.evaluate"
 
@@ -64,7 +64,7 @@ def parse(arguments: list[str]) -> Command:
         )
     if settings.xattr and not settings.pictures:
         raise RecipeError("--xattr: attributes of which files? give --pictures too")
-    run = chosen_run(settings, folders)
+    run = chosen_run(settings.model, folders, MODELS)
     return Command(Path(words[0]), settings, run, Path(folders.get("out", "evaluated")))
 
 

@@ -24,7 +24,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from seethrough.data.crops import argb_planes, fit_levels
-from seethrough.data.depth import disk_to_depth, spread, visible_colour
+from seethrough.data.depth import Beyond, Transparent, disk_to_depth, spread, visible_colour
 from seethrough.data.draws import Draw
 from seethrough.data.layout import Box
 from seethrough.data.tags import TAGS_V2
@@ -73,7 +73,7 @@ class DepthOptions:
     absent_frames: bool = True
     """Whether a tag without a layer is a frame too, a transparent one, as in the training of the
     published model; without them the network runs over what there is."""
-    transparent: Literal["bled", "gray"] = "bled"
+    transparent: Transparent = "bled"
     """What stands where a picture is transparent: the colours around it, or mid-gray."""
     vae_batch: int = 4
     """Frames that the VAE encodes or decodes together."""
@@ -217,7 +217,7 @@ def reconstruct_depths(
     nearest: int,
     options: DepthOptions,
     *,
-    beyond: Literal["far", "nearest"] = "far",
+    beyond: Beyond = "far",
 ) -> dict[str, Plane]:
     """What the autoencoder leaves of true depths, in the square that the network sees.
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import attrs
 
-from seethrough.arguments import settings_help, take_settings
+from seethrough.arguments import chosen_run, settings_help, take_settings
 from seethrough.recipe import Execution, Hub, Local, RecipeError, Section, recipe
 
 PROGRAM = "python -m seethrough.partseg"
@@ -63,11 +63,7 @@ def parse(arguments: list[str]) -> Command:
     )
     if not words:
         raise RecipeError(f"no page given: {PROGRAM} IMAGE... [--flags]; --help lists the flags")
-    if settings.model is None and "from" not in folders:
-        raise RecipeError(f"no model given; choose one:\n{MODELS}")
-    if settings.model is not None and "from" in folders:
-        raise RecipeError(f"--model={settings.model} and --from={folders['from']}: give one")
-    run = Path(folders["from"]) if "from" in folders else None
+    run = chosen_run(settings.model, folders, MODELS)
     return Command(words, settings, run, Path(folders.get("out", "parts")))
 
 

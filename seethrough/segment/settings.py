@@ -1,12 +1,11 @@
 """What the flags of `python -m seethrough.segment` say. Imports no torch."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import attrs
 
-from seethrough.arguments import settings_help, take_settings
+from seethrough.arguments import chosen_run, settings_help, take_settings
 from seethrough.recipe import (
     Execution,
     Hub,
@@ -96,21 +95,8 @@ def parse(arguments: list[str]) -> Command:
     )
     if not words:
         raise RecipeError(f"no photo given: {PROGRAM} IMAGE... [--flags]; --help lists the flags")
-    run = chosen_run(settings, folders)
+    run = chosen_run(settings.model, folders, MODELS)
     return Command(words, settings, run, Path(folders.get("out", "segmented")))
-
-
-def chosen_run(settings: ModelSettings, folders: Mapping[str, str]) -> Path | None:
-    """The run that `--from` names; None if `--model` gives the model.
-
-    Raises:
-        RecipeError: when both or none are given.
-    """
-    if settings.model is None and "from" not in folders:
-        raise RecipeError(f"no model given; choose one:\n{MODELS}")
-    if settings.model is not None and "from" in folders:
-        raise RecipeError(f"--model={settings.model} and --from={folders['from']}: give one")
-    return Path(folders["from"]) if "from" in folders else None
 
 
 def help_text() -> str:

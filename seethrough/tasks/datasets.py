@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from seethrough.data.depth import DepthDataset2D, DepthDataset3D
+from seethrough.data.depth import Beyond, DepthDataset2D, DepthDataset3D
 from seethrough.data.depth_control import ControlledDepthDataset
 from seethrough.data.draws import Draw
 from seethrough.data.layerdiff import LayerDiff2DDataset, LayerDiff3DDataset
@@ -18,7 +18,7 @@ from seethrough.recipes.layer_data import (
     PictureData,
 )
 from seethrough.recipes.layerdiff import LayerDiff2DData, LayerDiff3DData
-from seethrough.recipes.marigold import Marigold2DData, Marigold3DData
+from seethrough.recipes.marigold import Marigold3DData
 from seethrough.recipes.training import Data
 from seethrough.tasks.items import SampleItems
 from seethrough.tasks.task import Batch, StageContext
@@ -59,9 +59,10 @@ def group_dataset(data: LayerDiff3DData, context: StageContext) -> LayerDiff3DDa
     )
 
 
-def page_depth_dataset(data: PageDepthData, context: StageContext) -> DepthDataset2D:
+def page_depth_dataset(
+    data: PageDepthData, context: StageContext, beyond: Beyond = "far"
+) -> DepthDataset2D:
     """A page at a time, and its depth."""
-    beyond = data.beyond if isinstance(data, Marigold2DData) else "far"
     return DepthDataset2D(**_page_depth_options(data, context), beyond=beyond)
 
 

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seethrough.data.depth import (
     DepthDataset2D,
     DepthDataset3D,
+    Transparent,
     depth_of,
     latent_mask,
     visible_colour,
@@ -60,9 +61,9 @@ class DepthEncoder(PictureEncoder):
     Latents are the mean of the posterior, unscaled: of a picture and its depth alike.
     """
 
-    def __init__(self, vae: AutoencoderKL, transparent: Literal["bled", "gray"]) -> None:
+    def __init__(self, vae: AutoencoderKL, transparent: Transparent) -> None:
         super().__init__(vae)
-        self.transparent: Literal["bled", "gray"] = transparent
+        self.transparent: Transparent = transparent
         self._empty: dict[int, tuple[Tensor, Tensor]] = {}
 
     def posterior(self, picture: Tensor) -> Tensor:
@@ -196,7 +197,7 @@ class Marigold2D(MarigoldTask[Marigold2DTrain]):
     """
 
     def make_dataset(self, data: Marigold2DData) -> DepthDataset2D:
-        return page_depth_dataset(data, self.context)
+        return page_depth_dataset(data, self.context, data.beyond)
 
     def items(self, dataset: DepthDataset2D) -> PageItems:
         factor = 2 ** (len(self.encoder.vae.config["block_out_channels"]) - 1)
