@@ -5,7 +5,8 @@ and a page: the layers over each other on a drawn background. All of it is a pur
 (seed, split, size). Train and test characters share no combination of parts.
 
 The drawing order varies where the art allows: glasses over or under the fringe, a hat over or
-under short hair, hair over clothes or tucked into them, brows over the fringe, a hat over glasses.
+under short hair, long hair before or behind the shoulders, a collar over all of it, brows over the
+fringe, a hat over glasses.
 """
 
 import hashlib
@@ -180,17 +181,23 @@ def draw_character(seed: int, split: Split, size: int) -> Character:
 def drawing_levels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, int]:
     """Levels, from 1 to 255, of layers that are drawn in this order, without those that are empty.
 
-    A layer is on the level that its tag usually has, or one above the highest that it covers a part
-    of: an order that doesn't show in the page doesn't count, as in the published renderer.
+    A layer is on the level that its tag usually has, or one above the highest that it is seen to
+    cover: an order that doesn't show in the page can't be learnt from it.
     """
     levels: dict[str, int] = {}
-    highest = np.zeros(next(iter(masks.values())).shape if masks else (), np.int64)
-    for tag, mask in masks.items():
-        if mask.any():
-            usual = _USUAL_ORDER.index(tag) + 1
-            levels[tag] = _STEP * max(usual, 1 + int(highest[mask].max()) // _STEP)
-            highest[mask] = levels[tag]
+    drawn = [tag for tag, mask in masks.items() if mask.any()]
+    for place, tag in enumerate(drawn):
+        above = (masks[other] for other in drawn[place + 1 :])
+        seen = np.logical_and.reduce([masks[tag], *(~mask for mask in above)])
+        covered = (levels[other] for other in levels if _overlap(seen, masks[other]))
+        usual = _STEP * (_USUAL_ORDER.index(tag) + 1)
+        levels[tag] = max(usual, _STEP + max(covered, default=0))
     return levels
+
+
+def _overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
+    """Whether two masks share more than specks of a rim: a square of 1/16 of the canvas' side."""
+    return int((one & other).sum()) >= max(one.size // 256, 1)
 
 
 @attrs.frozen
@@ -242,7 +249,7 @@ def _combination(rng: np.random.Generator) -> dict[str, Part]:
     if hat is not None:
         parts["hat"] = Part("hat", hat)
     if hat not in _HOODS and rng.random() < 0.9:
-        if rng.random() < 0.35:
+        if rng.random() < 0.5:
             parts["front"] = Part("hair", _pick(rng, _FRINGES))
             parts["back"] = Part("hair", _pick(rng, _BACK_HAIR))
         else:
@@ -286,7 +293,8 @@ def _drawing_order(
     rng: np.random.Generator, parts: dict[str, Part], art: dict[str, str]
 ) -> list[str]:
     """Tags back to front."""
-    tucked, brows_over, hat_under = (rng.random() < 0.5 for _ in range(3))
+    tucked, *evens = (rng.random() < share for share in (0.3, 0.75, 0.5, 0.5))
+    hair_before, brows_over, hat_under = evens
     features = ["mouth", "nose", "eyewhite", "irides", "eyelash"]
     upper = ["front hair", "eyewear"] if rng.random() < 0.5 else ["eyewear", "front hair"]
     if "hat" in parts and hat_under and parts.get("front", Part("", "")).name in _FRINGES:
@@ -295,8 +303,11 @@ def _drawing_order(
         upper.insert(int(rng.integers(upper.index("front hair") + 1, 3)), "headwear")
     upper.insert(len(upper) if brows_over else 0, "eyebrow")
     upper.insert(upper.index("front hair") + 1, "earwear")
-    clothes = ["topwear", "neckwear"]
-    order = ["back hair", "neck", *([] if tucked else clothes), "ears", "face", *features, *upper]
+    lower, clothes = ["neck"], ["topwear", "neckwear"]
+    if not tucked:
+        lower += clothes
+    lower.insert(len(lower) if hair_before else 0, "back hair")
+    order = [*lower, "ears", "face", *features, *upper]
     return [tag for tag in (*order, *(clothes if tucked else [])) if tag in art]
 
 
