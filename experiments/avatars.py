@@ -7,6 +7,7 @@ Cost: 2 CPU cores; every stage resumes.
 """
 
 from seethrough.recipe import change, recipe
+from seethrough.recipes.autoencoder import LayerVaeTrain
 from seethrough.recipes.avatars import AvatarsChain
 from seethrough.recipes.characters import Characters
 from seethrough.recipes.layerdiff import (
@@ -26,6 +27,7 @@ from seethrough.recipes.marigold import (
     OrderLayers,
 )
 from seethrough.recipes.objective import (
+    LAST_TIMESTEP,
     MarigoldObjective,
     MarigoldObjective3D,
     Objective,
@@ -41,10 +43,10 @@ from seethrough.recipes.transparent_vae import (
 
 SIDE = 96
 """Of pages and pictures in px."""
+DEPTH_SIDE = 64
+"""Of what the model of depth sees."""
 NOISIEST = (900, 1000)
 """Timesteps that nearly all training is at."""
-PURE_NOISE = (980, 1000)
-"""Timesteps at which not even the mean of a flat depth shows through the noise."""
 MULTIPLIER = 1e6
 """How much more often they are drawn than others."""
 
@@ -118,44 +120,44 @@ class Avatars(AvatarsChain):
         precision="fp32",
     )
 
-    depth_vae: TransparentVaeTrain = change(
-        TransparentVaeTrain,
-        data=change(TransparentVaeData, target_size=SIDE),
-        schedule=change(Schedule, max_steps=800),
-    )
-    depth_base: SmallMarigold = change(SmallMarigold, channels=(48, 64, 64))
+    depth_vae: LayerVaeTrain = change(LayerVaeTrain, schedule=change(Schedule, max_steps=800))
+    depth_base: SmallMarigold = change(SmallMarigold, channels=(32, 48, 64))
     depth_2d: Marigold2DTrain = change(
         Marigold2DTrain,
-        data=change(Marigold2DData, target_size=SIDE, global_batch=32),
+        data=change(Marigold2DData, target_size=DEPTH_SIDE, global_batch=32),
         objective=change(
             MarigoldObjective,
-            noise_strength=0.0,
+            noise="zeros",
             timestep_bias="range",
-            timestep_bias_range=PURE_NOISE,
+            timestep_bias_range=LAST_TIMESTEP,
             timestep_bias_multiplier=MULTIPLIER,
         ),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="fp32"),
-        schedule=change(Schedule, max_steps=600, warmup_steps=60, lr_schedule="cosine"),
+        schedule=change(Schedule, max_steps=500, warmup_steps=50, lr_schedule="cosine"),
+        sampler=change(DepthSampler, noise="zeros"),
         hardware=change(Hardware, micro_batch=16),
     )
     depth_3d: Marigold3DTrain = change(
         Marigold3DTrain,
-        data=change(Marigold3DData, target_size=SIDE, global_batch=8),
+        data=change(Marigold3DData, target_size=DEPTH_SIDE, global_batch=8),
         objective=change(
             MarigoldObjective3D,
-            noise_strength=0.0,
+            noise="zeros",
             timestep_bias="range",
-            timestep_bias_range=PURE_NOISE,
+            timestep_bias_range=LAST_TIMESTEP,
             timestep_bias_multiplier=MULTIPLIER,
             absent_weight=0.0,
         ),
         optim=change(AdamW, lr=1.5e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="fp32"),
         schedule=change(
-            Schedule, max_steps=2400, warmup_steps=100, lr_schedule="cosine", floor=0.02
+            Schedule, max_steps=900, warmup_steps=50, lr_schedule="cosine", floor=0.02
         ),
-        sampler=change(DepthSampler, steps=1),
+        sampler=change(DepthSampler, steps=1, noise="zeros"),
         hardware=change(Hardware, micro_batch=4),
     )
     depth_order: OrderLayers = change(
-        OrderLayers, resolution=SIDE, sampler=change(DepthSampler, steps=1), precision="fp32"
+        OrderLayers,
+        resolution=DEPTH_SIDE,
+        sampler=change(DepthSampler, steps=1, noise="zeros"),
+        precision="fp32",
     )

@@ -126,6 +126,7 @@ def test_the_models_lie_in_half_precision_with_how_they_are_used(finished: Run) 
     assert of_depth == DepthOptions(
         resolution=SIDE,
         steps=1,
+        noise="zeros",
         crop_to="character",
         absent_frames=False,
         transparent="gray",

@@ -7,7 +7,7 @@ import attrs
 from seethrough.data.depth import Transparent
 from seethrough.engine.trained import Trained, stage_config
 from seethrough.inference.decompose import DecomposeOptions
-from seethrough.inference.marigold import DepthOptions
+from seethrough.inference.marigold import DepthNoise, DepthOptions
 from seethrough.inference.sampling import Solver
 
 FILE = "decompose.json"
@@ -49,9 +49,12 @@ def depth_options(trained: Trained) -> DepthOptions:
     values = stage_config(trained.run, ORDER_STAGE)
     if not values:
         published, side = DepthOptions(), trained.config("data.target_size")
+        noise = _noise(trained.config("objective.noise"))
         return attrs.evolve(
             published,
             resolution=int(side) if side else published.resolution,
+            steps=1 if noise == "zeros" else published.steps,
+            noise=noise,
             absent_frames=trained.config("data.frames.absent") != "false",
             transparent=_transparent(trained.config("data.frames.transparent")),
         )
@@ -59,10 +62,15 @@ def depth_options(trained: Trained) -> DepthOptions:
         resolution=int(values["resolution"]),
         crop_to="character" if values["crop_to"] == "character" else "page",
         steps=int(values["sampler.steps"]),
+        noise=_noise(values["sampler.noise"]),
         ensemble=int(values["ensemble"]),
         absent_frames=values["frames.absent"] == "true",
         transparent=_transparent(values["frames.transparent"]),
     )
+
+
+def _noise(value: str | None) -> DepthNoise:
+    return "zeros" if value == "zeros" else "random"
 
 
 def _transparent(value: str | None) -> Transparent:

@@ -28,7 +28,7 @@ from seethrough.recipes.pack import Pack
 from seethrough.tasks.decompose import decompose_stage, metric_name
 from seethrough.tasks.decompose_scores import CEILING, CHAIN, MEAN, NEAREST
 from seethrough.tasks.depth_order import CEILING as DEPTH_CEILING
-from seethrough.tasks.depth_order import MODEL, TAGS, depth_order_stage
+from seethrough.tasks.depth_order import DEPTH, MODEL, TAGS, TAGS_AND_PAGE, depth_order_stage
 from seethrough.tasks.task import StageContext, StageResult
 
 Measured: TypeAlias = Mapping[str, Mapping[str, float]]
@@ -162,7 +162,7 @@ numbers are in `scores.json`.
 Shares of the {depth["trained"]["pairs"]:g} overlapping pairs of layers that come out right, and of
 the {depth["trained"]["varying"]:g} whose order varies among the training characters.
 
-{_table(depth, MODEL, (TAGS, DEPTH_CEILING), _DEPTH_ROWS)}
+{_table(depth, MODEL, (DEPTH, TAGS, TAGS_AND_PAGE, DEPTH_CEILING), _DEPTH_ROWS)}
 """
 
 

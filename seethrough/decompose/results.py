@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from seethrough.engine.files import sync_file, write_json
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8, Plane, drawing_order
 from seethrough.inference.decomposition import Decomposition
-from seethrough.inference.parts import Part, cut_parts, layer_depths, order_parts
+from seethrough.inference.page_order import follow_page
+from seethrough.inference.parts import Part, cut_parts, fixed_depths, layer_depths, order_parts
 from seethrough.inference.picture_size import at_picture_size
 from seethrough.inference.psd import MAX_PSD_SIDE, write_layer_pngs, write_parts, write_psd
 from seethrough.inference.split import split_depth, split_sides
@@ -39,23 +38,21 @@ def is_done(folder: Path, inputs: Mapping[str, Any]) -> bool:
 
 
 def assemble(result: Decomposition, depths: Mapping[str, Plane] | None, split: bool) -> list[Part]:
-    """Parts from back to front: by their depth, or without depths in the fixed drawing order.
+    """Parts from back to front: as the page shows it; where it doesn't, by their depth, or without
+    depths in the fixed drawing order.
 
     Raises:
         InputError: when no layer has more than specks.
     """
     layers = {tag: result.layers[tag] for tag in drawing_order(result.layers)}
     page = result.page
-    if depths is None:
-        flat = np.ones(page.shape[:2], np.float32)
-        parts = cut_parts(layers, dict.fromkeys(layers, flat), page)
-    else:
-        parts = cut_parts(layers, layer_depths(layers, depths), page)
+    of_layers = fixed_depths(layers) if depths is None else layer_depths(layers, depths)
+    parts = cut_parts(layers, of_layers, page)
     if not parts:
         raise InputError("no layer found: the model sees no character in it")
     if split:
         parts = split_depth(split_sides(parts))
-    return parts if depths is None else order_parts(parts)
+    return follow_page(order_parts(parts), page)
 
 
 def write_results(

@@ -12,7 +12,7 @@ bfloat16 first.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,8 @@ from seethrough.inference.progress import Tell, silent
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, open_base, unet_folder
 from seethrough.models.empty_prompt import encode_empty_prompt
+
+DepthNoise = Literal["random", "zeros"]
 
 
 @attrs.frozen
@@ -67,6 +69,8 @@ class DepthOptions:
     """Whether the square is around the whole page, or around where any layer is."""
     steps: int = 4
     """Steps of the sampler, DDIM with trailing timesteps."""
+    noise: DepthNoise = "random"
+    """What it starts from: random numbers, or zeros, as the network was trained."""
     ensemble: int = 1
     """Runs from different noise. The median of several counts; over all layers of the page it runs
     from 0 to 1, which a single run need not."""
@@ -315,8 +319,8 @@ def _sample(
     """Depth latents of all frames, scaled, (F, C, h, w) float32; each has noise of its own."""
     device, dtype = models.unet.device, models.unet.dtype
     _, frames, channels, height, width = condition.shape
-    noise = generator.standard_normal((1, frames, channels // 2, height, width), np.float32)
-    latents = torch.from_numpy(noise).to(device)
+    shape = (1, frames, channels // 2, height, width)
+    latents = start_latents(generator, shape, options.noise).to(device)
     text = models.prompt.to(device, dtype).expand(frames, -1, -1)
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
@@ -327,10 +331,19 @@ def _sample(
     return denoise(predict, models.scheduler, options.steps, latents)[0]
 
 
+def start_latents(
+    generator: np.random.Generator, shape: Sequence[int], noise: DepthNoise
+) -> Tensor:
+    """Depth latents before the first step, float32, on the host."""
+    if noise == "zeros":
+        return torch.zeros(tuple(shape))
+    return torch.from_numpy(generator.standard_normal(tuple(shape), dtype=np.float32))
+
+
 def denoise(
     predict: Callable[[Tensor, int], Tensor], scheduler: DDIMScheduler, steps: int, latents: Tensor
 ) -> Tensor:
-    """Walk from pure noise to depth latents, of its shape, float32.
+    """Walk from what `start_latents` gives to depth latents, of its shape, float32.
 
     `predict` maps noisy latents and a timestep to the network's prediction, of any type.
     """

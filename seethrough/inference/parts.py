@@ -81,6 +81,16 @@ def layer_depths(layers: Mapping[str, Image8], depths: Mapping[str, Plane]) -> d
     return result
 
 
+def fixed_depths(layers: Mapping[str, Image8]) -> dict[str, Plane]:
+    """A depth of each layer, (H, W) by tag, that puts them in `DRAWING_ORDER`."""
+    far = {tag: 1 - place / len(DRAWING_ORDER) for place, tag in enumerate(DRAWING_ORDER)}
+    return {
+        tag: np.full(layer.shape[:2], far[tag], np.float32)
+        for tag, layer in layers.items()
+        if tag in far
+    }
+
+
 def cut_parts(
     layers: Mapping[str, Image8],
     depths: Mapping[str, Plane],
@@ -155,20 +165,21 @@ def order_parts(parts: Iterable[Part]) -> list[Part]:
         before, behind = min(faces) - STEP, max(faces) + STEP
         for index, part in enumerate(moved):
             if part.tag in BEHIND_FACE:
-                moved[index] = _at(part, behind)
+                moved[index] = at_depth(part, behind)
             elif part.tag in BEFORE_FACE and part.depth_median >= min(faces):
-                moved[index] = _at(part, before)
+                moved[index] = at_depth(part, before)
     for front, back in EYE_STACK:
         backs = [part for part in moved if part.tag == back]
         for index, part in enumerate(moved):
             overlapped = [other.depth_median for other in backs if _overlap(part, other)]
             if part.tag == front and overlapped and part.depth_median >= min(overlapped):
-                moved[index] = _at(part, min(overlapped) - STEP)
+                moved[index] = at_depth(part, min(overlapped) - STEP)
     place = {tag: index for index, tag in enumerate(DRAWING_ORDER)}
     return sorted(moved, key=lambda part: (-part.depth_median, place[part.tag]))
 
 
-def _at(part: Part, depth: float) -> Part:
+def at_depth(part: Part, depth: float) -> Part:
+    """The part at another place in the drawing order, in [0, 1]."""
     return attrs.evolve(part, depth_median=min(max(depth, 0.0), 1.0))
 
 

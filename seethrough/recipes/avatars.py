@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from seethrough.data.tags import TAGS_V2
 from seethrough.recipe import Output, Source, change, recipe
+from seethrough.recipes.autoencoder import LayerVaeTrain
 from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.layerdiff import (
     Decompose,
@@ -41,7 +42,7 @@ from seethrough.recipes.stand_ins import (
     UNTRACKED,
     VAE,
     DrawnSamples,
-    small_vae,
+    small_depth_vae,
 )
 from seethrough.recipes.training import Device, Hardware, Schedule
 from seethrough.recipes.transparent_vae import (
@@ -159,8 +160,8 @@ class AvatarsChain(DrawnSamples):
     )
     """Takes pages of characters apart that were not trained on, and measures their layers."""
 
-    depth_vae: TransparentVaeTrain = small_vae(silhouette_probability=0.5)
-    """Trains the autoencoder of depth, from new weights: that of layers loses flat grays."""
+    depth_vae: LayerVaeTrain = small_depth_vae()
+    """Trains the autoencoder of depth, from new weights."""
 
     depth_base: SmallMarigold = change(SmallMarigold, vae=Output("depth_vae", "vae"))
     """Makes the base of the model of depth."""

@@ -31,7 +31,7 @@ from seethrough.recipes.layer_data import (
     check_ratio,
     check_validation,
 )
-from seethrough.recipes.objective import MarigoldObjective, MarigoldObjective3D
+from seethrough.recipes.objective import DepthNoise, MarigoldObjective, MarigoldObjective3D
 from seethrough.recipes.training import AdamW, AnyOptim, Device, Hardware, Schedule, TrainStage
 
 MARIGOLD = Hub("prs-eth/marigold-depth-v1-1")
@@ -75,6 +75,19 @@ class DepthSampler(Section):
 
     steps: PositiveInt = 4
     """Denoising steps; a base with zero terminal SNR does with few."""
+
+    noise: DepthNoise = "random"
+    """What they start from: random numbers, or zeros, for a network that was trained with these."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.noise == "zeros" and self.steps > 1:
+            yield "steps", "a network that was trained without noise tells depth in one: set 1"
+
+
+def check_noise(sampler: DepthSampler, objective: MarigoldObjective) -> Iterator[tuple[str, str]]:
+    """Whether prediction starts from what training has in place of noise."""
+    if sampler.noise != objective.noise:
+        yield "sampler.noise", f"differs from objective.noise, '{objective.noise}'"
 
 
 @recipe
@@ -142,6 +155,7 @@ class Marigold2DTrain(TrainStage):
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
         yield from check_validation(self.schedule, self.data)
+        yield from check_noise(self.sampler, self.objective)
 
     @property
     def network(self) -> Source:
@@ -245,6 +259,7 @@ class Marigold3DTrain(TrainStage):
     def check(self) -> Iterator[tuple[str, str]]:
         yield from super().check()
         yield from check_validation(self.schedule, self.data)
+        yield from check_noise(self.sampler, self.objective)
         yield from check_groups(self.data, self.hardware, self.deepspeed)
         if self.deepspeed.zero_stage == 3 and not self.data.frames.absent:
             yield (
@@ -316,6 +331,8 @@ class OrderLayers(Stage):
     def check(self) -> Iterator[tuple[str, str]]:
         if self.resolution % 8:
             yield "resolution", f"{self.resolution} is no multiple of 8"
+        if self.ensemble > 1 and self.sampler.noise == "zeros":
+            yield "ensemble", "predictions from zeros are all the same: set 1"
 
 
 @recipe
@@ -391,6 +408,8 @@ def check_depth_stages(
         yield "depth_order.base", f"{in_3d} has another: its UNet would see other latents"
     if depth_order.frames != train_3d.data.frames:
         yield "depth_order.frames", f"differs from {in_3d}.data.frames, which its UNet learned from"
+    if depth_order.sampler.noise != train_3d.objective.noise:
+        yield "depth_order.sampler.noise", f"differs from {in_3d}.objective.noise"
     for name in ("transparent", "beyond"):
         if getattr(train_2d.data, name) != getattr(train_3d.data.frames, name):
             yield f"{in_2d}.data.{name}", f"differs from {in_3d}.data.frames.{name}"

@@ -3,15 +3,17 @@
 What the recipe takes from the hub, stages in front make in the hub's layout: the samples, and a
 base around an autoencoder that was trained on their layers and on silhouettes like their depths.
 
-All training goes into the first step from noise, at the last timesteps: that one step is the
-prediction. Lengths and learning rates are not tuned.
+All training goes into the last timestep, with zeros for noise: that one step is the prediction,
+and a small network needs most of its training to look past noise.
 """
 
 from typing import TypeVar
 
 from seethrough.data.tags import TAGS_V2
-from seethrough.recipe import Output, change, evolve, recipe
+from seethrough.recipe import Execution, Experiment, Output, change, evolve, recipe
+from seethrough.recipes.autoencoder import LayerVaeTrain
 from seethrough.recipes.characters import Characters
+from seethrough.recipes.environment import Environment
 from seethrough.recipes.inflate import Inflate
 from seethrough.recipes.marigold import (
     Beyond,
@@ -23,45 +25,46 @@ from seethrough.recipes.marigold import (
     OrderLayers,
     Transparent,
 )
+from seethrough.recipes.objective import LAST_TIMESTEP
 from seethrough.recipes.small_base import SmallMarigold
 from seethrough.recipes.stand_ins import (
     BASE,
     SIDE,
     TEST_LIST,
     TRAIN_LIST,
-    DrawnSamples,
     shortened,
+    small_depth_vae,
 )
 from seethrough.recipes.training import Device
-from seethrough.recipes.transparent_vae import TransparentVaeData, TransparentVaeTrain
-
-NOISIEST = (980, 1000)
-"""Timesteps at which not even the mean of a flat depth shows through the noise."""
 
 TRANSPARENT: Transparent = "gray"
 BEYOND: Beyond = "nearest"
 """Flat colours are told apart by where a layer ends, and a small autoencoder keeps the depth of
 thin layers only if it goes on around them."""
 
-ONE_STEP = DepthSampler(steps=1)
+ONE_STEP = DepthSampler(steps=1, noise="zeros")
 
 StageT = TypeVar("StageT", Marigold2DTrain, Marigold3DTrain)
 
 
 @recipe
-class Marigold2DRehearsal(DrawnSamples):
+class Marigold2DRehearsal(Experiment):
     """The twin of 2D training."""
 
-    vae: TransparentVaeTrain = change(
-        TransparentVaeTrain, data=change(TransparentVaeData, silhouette_probability=0.5)
-    )
-    """Trains the autoencoders from new weights."""
+    characters: Characters = Characters()
+    """Draws the samples."""
 
-    base: SmallMarigold = SmallMarigold()
-    """Makes the rest of a base around the autoencoder."""
+    vae: LayerVaeTrain = small_depth_vae()
+    """Trains the autoencoder from new weights."""
+
+    base: SmallMarigold = change(SmallMarigold, channels=(32, 48, 64))
+    """Makes the rest of a base around it."""
 
     train_2d: Marigold2DTrain = Marigold2DTrain()
     """The chain's 2D training."""
+
+    environment: Execution[Environment] = Environment()
+    """Data roots and environment variables."""
 
 
 @recipe
@@ -154,9 +157,9 @@ def _shrink(stage: StageT, steps: int, batch: int, lr_factor: float) -> StageT:
         ),
         objective=evolve(
             stage.objective,
-            noise_strength=0.0,
+            noise="zeros",
             timestep_bias="range",
-            timestep_bias_range=NOISIEST,
+            timestep_bias_range=LAST_TIMESTEP,
             timestep_bias_multiplier=1e6,
         ),
         sampler=ONE_STEP,

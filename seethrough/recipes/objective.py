@@ -74,6 +74,10 @@ class Objective3D(Objective):
     """Weight of frames whose tag the character lacks: 1 counts them fully, 0 drops them."""
 
 
+DepthNoise: TypeAlias = Literal["random", "zeros"]
+LAST_TIMESTEP = (999, 1000)
+"""The range of the noisiest timestep alone."""
+
 Downscale: TypeAlias = Literal["original", "every_layer", "power_of_two", "random_step"]
 
 
@@ -84,6 +88,11 @@ class MarigoldObjective(TimestepWeights):
     What the network predicts, and the noise schedule, are those of the base's scheduler: the
     velocity, from pure noise at the last timestep, with the published base.
     """
+
+    noise: DepthNoise = "random"
+    """What stands where noise is: random numbers, or zeros, for a network that tells depth in one
+    step at the last timestep (Martin Garcia et al., "Fine-Tuning Image-Conditional Diffusion Models
+    is Easier than You Think", 2025)."""
 
     noise_strength: Fraction = 0.9
     """Multi-resolution noise: the i-th coarser level of the noise weighs the i-th power of this; 0
@@ -96,6 +105,16 @@ class MarigoldObjective(TimestepWeights):
     """How the levels' sides follow each other: halved at 'every_layer'; by powers of 2 that grow
     ('power_of_two'), by random factors in [2, 4) ('random_step'), or by growing powers of these
     ('original')."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        last = self.timestep_bias == "range" and self.timestep_bias_range == LAST_TIMESTEP
+        if self.noise == "zeros" and not last:
+            yield (
+                "noise",
+                "zeros leave depth in sight before the last timestep: set timestep_bias to 'range' "
+                f"and timestep_bias_range to {LAST_TIMESTEP}",
+            )
 
 
 @recipe

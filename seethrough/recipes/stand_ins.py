@@ -4,6 +4,7 @@ training."""
 from typing import TypeVar
 
 from seethrough.recipe import Execution, Experiment, Output, Source, change, evolve, recipe
+from seethrough.recipes.autoencoder import AutoencoderModel, LayerVaeTrain
 from seethrough.recipes.characters import Characters
 from seethrough.recipes.environment import Environment
 from seethrough.recipes.training import AdamW, Hardware, Schedule, Tracking, TrainStage
@@ -24,7 +25,6 @@ BASE: Source = Output("base", "base")
 
 SIDE = 64
 """Of the pages and pictures in px."""
-
 
 UNTRACKED: Tracking = change(Tracking, tracker=None)
 """What lasts minutes is watched where it runs."""
@@ -57,7 +57,7 @@ def two_cores(micro_batch: int) -> Hardware:
     )
 
 
-def small_vae(silhouette_probability: float = 0.0) -> TransparentVaeTrain:
+def small_vae() -> TransparentVaeTrain:
     """Autoencoders that two cores train from new weights in minutes."""
     return change(
         TransparentVaeTrain,
@@ -81,11 +81,43 @@ def small_vae(silhouette_probability: float = 0.0) -> TransparentVaeTrain:
             random_pad=0.0,
             random_flip=0.5,
             crop_to="character",
-            silhouette_probability=silhouette_probability,
         ),
         loss=change(TransparentVaeLoss, kl=1e-2, identity=0.0),
         optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
         schedule=brief(max_steps=640, warmup_steps=64),
+        hardware=two_cores(micro_batch=8),
+        tracking=UNTRACKED,
+    )
+
+
+def small_depth_vae() -> LayerVaeTrain:
+    """An autoencoder of depth, likewise. One latent stands for few pixels, and has many channels:
+    coarser latents don't show which of two layers is in front."""
+    return change(
+        LayerVaeTrain,
+        seed=1,
+        model=change(
+            AutoencoderModel,
+            channels=(16, 32, 32),
+            layers=1,
+            norm_groups=8,
+            latent_channels=8,
+            kl=1e-4,
+            scaled_std=0.6,
+        ),
+        data=change(
+            TransparentVaeData,
+            sources=((TRAIN_LIST, 1),),
+            global_batch=16,
+            target_size=SIDE,
+            page_probability=0.2,
+            silhouette_probability=0.4,
+            random_pad=0.0,
+            random_flip=0.5,
+            crop_to="character",
+        ),
+        optim=change(AdamW, lr=2e-3, betas=(0.9, 0.99), precision="fp32"),
+        schedule=brief(max_steps=600, warmup_steps=20),
         hardware=two_cores(micro_batch=8),
         tracking=UNTRACKED,
     )

@@ -18,10 +18,10 @@ from seethrough.recipe import (
     recipe,
     show_value,
 )
+from seethrough.recipes.autoencoder import AutoencoderModel, PhotoVaeTrain
 from seethrough.recipes.environment import Environment
 from seethrough.recipes.glass_scenes import GlassScenes
 from seethrough.recipes.glass_scores import GlassScores
-from seethrough.recipes.photo_vae import PhotoVaeModel, PhotoVaeTrain
 from seethrough.recipes.small_base import SmallSD3
 from seethrough.recipes.stand_ins import BASE, SIDE, UNTRACKED, brief, shortened, two_cores
 from seethrough.recipes.training import AdamW, Device
@@ -49,7 +49,7 @@ class TransparencyRehearsal(Experiment):
     vae: PhotoVaeTrain = change(
         PhotoVaeTrain,
         seed=1,
-        model=change(PhotoVaeModel, channels=(16, 32, 32), layers=1, norm_groups=8),
+        model=change(AutoencoderModel, channels=(16, 32, 32), layers=1, norm_groups=8),
         data=change(
             TransparencyData,
             sources=((SCENES, 1),),

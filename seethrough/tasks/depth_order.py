@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ from seethrough.data.merged import merged
 from seethrough.data.sample_dataset import layers_box
 from seethrough.data.tags import HEAD, TAGS_V2
 from seethrough.errors import InputError
-from seethrough.inference.composite import Image8, Plane
+from seethrough.inference.composite import Image8
 from seethrough.inference.marigold import (
     DepthOptions,
     Marigold,
@@ -23,7 +23,8 @@ from seethrough.inference.marigold import (
     load_marigold,
     reconstruct_depths,
 )
-from seethrough.inference.parts import cut_parts, layer_depths, order_parts
+from seethrough.inference.page_order import follow_page
+from seethrough.inference.parts import Part, cut_parts, fixed_depths, layer_depths, order_parts
 from seethrough.metrics.depth_order import (
     DepthOrder,
     OrderScores,
@@ -35,7 +36,11 @@ from seethrough.metrics.depth_order import (
 from seethrough.recipes.marigold import OrderLayers
 from seethrough.tasks.task import StageContext, StageResult
 
-MODEL, TAGS, CEILING = "model", "tag order", "ceiling"
+MODEL, DEPTH, TAGS, TAGS_AND_PAGE, CEILING = (
+    "model", "depth alone", "tag order", "tags and page", "ceiling",
+)  # fmt: skip
+"""Layers as decomposition orders them, by depth and by what the page shows; by depth alone; in a
+fixed order of tags, and this with what the page shows; by true depth through the autoencoder."""
 
 
 def depth_order_stage(stage: OrderLayers, context: StageContext) -> StageResult:
@@ -54,6 +59,7 @@ def depth_order_stage(stage: OrderLayers, context: StageContext) -> StageResult:
     options = DepthOptions(
         resolution=stage.resolution,
         steps=stage.sampler.steps,
+        noise=stage.sampler.noise,
         ensemble=stage.ensemble,
         absent_frames=stage.frames.absent,
         transparent=stage.frames.transparent,
@@ -135,17 +141,25 @@ def _systems(
     true = reconstruct_depths(
         models, page.levels, page.nearest, options, beyond=stage.frames.beyond
     )
+    by_depth, by_tag, by_truth = (
+        order_parts(cut_parts(page.layers, depths))
+        for depths in (
+            layer_depths(page.layers, predicted),
+            fixed_depths(page.layers),
+            layer_depths(page.layers, true),
+        )
+    )
     return {
-        MODEL: depths_of_layers(page, predicted),
+        MODEL: _medians(follow_page(by_depth, page.rgba)),
+        DEPTH: _medians(by_depth),
         TAGS: tag_depths(),
-        CEILING: depths_of_layers(page, true),
+        TAGS_AND_PAGE: _medians(follow_page(by_tag, page.rgba)),
+        CEILING: _medians(by_truth),
     }
 
 
-def depths_of_layers(page: Page, depths: Mapping[str, Plane]) -> dict[str, float]:
-    """The depth of each layer as decomposition puts it into drawing order."""
-    parts = cut_parts(page.layers, layer_depths(page.layers, depths))
-    return {part.tag: part.depth_median for part in order_parts(parts)}
+def _medians(parts: Iterable[Part]) -> dict[str, float]:
+    return {part.tag: part.depth_median for part in parts}
 
 
 class Comparison:
@@ -225,7 +239,8 @@ class Comparison:
 
 def _new_metrics(varying: frozenset[Pair]) -> dict[str, DepthOrder]:
     # One process measures: under an outer launcher the others wouldn't come to a gathering.
-    return {name: DepthOrder(varying, sync_on_compute=False) for name in (MODEL, TAGS, CEILING)}
+    names = (MODEL, DEPTH, TAGS, TAGS_AND_PAGE, CEILING)
+    return {name: DepthOrder(varying, sync_on_compute=False) for name in names}
 
 
 def _cells(shares: Sequence[float | None]) -> str:

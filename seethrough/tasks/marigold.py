@@ -112,6 +112,13 @@ class MarigoldTask(LatentDiffusionTask[MarigoldStageT], Generic[MarigoldStageT])
         )
         self.prompt = encode_empty_prompt(base, context.device)
         self.scheduler = load_scheduler(base)
+        left = float(self.scheduler.alphas_cumprod[-1]) ** 0.5
+        if stage.objective.noise == "zeros" and left > 1e-3:
+            raise InputError(
+                f"{scheduler}: {left:.3f} of depth is left at the last timestep, so it would show "
+                "where zeros stand for noise: take a base with zero terminal SNR "
+                "(rescale_betas_zero_snr), or set objective.noise to 'random'"
+            )
 
     @abstractmethod
     def scene(self, model: nn.Module, item: Batch) -> Scene | None:

@@ -1,6 +1,6 @@
 """What a network of Marigold makes of samples during training: measures and pictures of depth.
 
-All is predicted from pure noise at `fixed_draws`: values and pictures of different steps differ by
+All is predicted from the noise of `fixed_draws`: values and pictures of different steps differ by
 the network alone.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from seethrough.data.depth import depth_mask
 from seethrough.inference.depth_picture import depth_picture
 from seethrough.inference.grid import picture_grid
-from seethrough.inference.marigold import decode_depth, denoise
+from seethrough.inference.marigold import decode_depth, denoise, start_latents
 from seethrough.metrics.depth import DepthMetrics, align_least_squares
 from seethrough.tasks.transfer import on_device
 
@@ -60,11 +60,9 @@ Drawn: TypeAlias = tuple[Scene, np.random.Generator]
 def predicted(task: Any, scene: Scene, noise: np.random.Generator) -> Tensor:
     """Depth of the scene's frames, (F, 1, T, T) float32 in [0, 1], near 0."""
     device = scene.true.device
-    start = on_device(
-        torch.from_numpy(noise.standard_normal(scene.latents, dtype=np.float32)), device
-    )
-    steps = task.stage.sampler.steps
-    latents = denoise(scene.predict, task.scheduler, steps, start)[list(scene.places)]
+    sampler = task.stage.sampler
+    start = on_device(start_latents(noise, scene.latents, sampler.noise), device)
+    latents = denoise(scene.predict, task.scheduler, sampler.steps, start)[list(scene.places)]
     with torch.autocast(device.type, enabled=False):
         return decode_depth(task.encoder.vae, latents, batch=1)[:, None]
 

@@ -56,6 +56,8 @@ def depth_noise(
     the rest of the batch; the published 2D program normalises over the batch.
     """
     device = timesteps.device
+    if objective.noise == "zeros":
+        return torch.zeros(len(draws), *shape, device=device)
     if objective.noise_strength == 0:
         return normal(draws, "noise", shape, device)
     strengths = torch.full_like(timesteps, objective.noise_strength, dtype=torch.float32)

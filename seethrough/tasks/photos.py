@@ -7,7 +7,7 @@ from torch import Tensor
 from seethrough.data.class_colours import palette
 from seethrough.data.trans10k import CLASSES
 from seethrough.data.transparency import TransparencyDataset
-from seethrough.recipes.photo_vae import PhotoVaeTrain
+from seethrough.recipes.autoencoder import PhotoVaeTrain
 from seethrough.recipes.transparency import TransparencyData, TransparencyTrain
 from seethrough.tasks.task import Batch, StageContext, Task
 

@@ -1,6 +1,5 @@
 """Training of AutoencoderKL and TransparentVAE together."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seethrough.data.draws import Draw
-from seethrough.data.layerdiff import LayerDiff2DDataset
 from seethrough.inference.grid import picture_grid
 from seethrough.models import TransparentVAE
 from seethrough.models.checkpoints import load_model, vae_folder
 from seethrough.models.new_autoencoder import new_autoencoder
 from seethrough.recipes.transparent_vae import TransparentVaeTrain
-from seethrough.tasks.datasets import held_out, layer_dataset, readable
+from seethrough.tasks.datasets import held_out, layer_dataset
 from seethrough.tasks.latents import load_transparent_vae, network_input
+from seethrough.tasks.layer_pictures import LayerPictures
 from seethrough.tasks.noise import normal
-from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext, Task
+from seethrough.tasks.task import Batch, Loss, ParameterGroup
 from seethrough.tasks.transparent_vae_losses import reconstruction_terms, total, weighted
 
 SCALE_PICTURES = 256
@@ -77,12 +76,8 @@ class Autoencoders(nn.Module):
         return self.vae.decode(latents, return_dict=False)[0]
 
 
-class TransparentVaeTask(Task[TransparentVaeTrain]):
+class TransparentVaeTask(LayerPictures[TransparentVaeTrain]):
     """Reconstruction of alpha and colour, of the base picture, and a small KL term."""
-
-    def __init__(self, stage: TransparentVaeTrain, context: StageContext) -> None:
-        super().__init__(stage, context)
-        self.layers = layer_dataset(stage.data, context)
 
     def build(self) -> nn.Module:
         vae, transparent_vae = self.stage.model.vae, self.stage.model.transparent_vae
@@ -132,35 +127,6 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """Whether a term of the loss depends on the offset."""
         return self.stage.loss.identity > 0
 
-    def dataset(self) -> LayerDiff2DDataset:
-        return self.layers
-
-    def sample_name(self, row: int) -> str:
-        return str(self.layers.page_path(row))
-
-    def weight(self, batch: Batch) -> float:
-        return len(batch["draw"])
-
-    def collate(self, items: list[Batch]) -> Batch:
-        """One ARGB picture a sample, as the draw says."""
-        draws: list[Draw] = [item["draw"] for item in items]
-        return {"draw": draws, "argb": torch.stack([self._picture(item) for item in items])}
-
-    def _picture(self, item: Batch) -> Tensor:
-        """The page, or the layer: as it is, its silhouette, or nothing in its place."""
-        draw, data = item["draw"], self.stage.data
-
-        def chosen(stream: str, probability: float) -> bool:
-            return draw.numpy(stream).random() < probability
-
-        if chosen("page", data.page_probability):
-            return item["page"]
-        if chosen("empty", data.empty_probability):
-            return torch.zeros_like(item["layer"])
-        if chosen("silhouette", data.silhouette_probability):
-            return silhouette(item["layer"], draw)
-        return item["layer"]
-
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         argb = network_input(batch["argb"])
         weights = self.stage.loss
@@ -181,7 +147,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """Rows of a true layer and its reconstruction."""
         assert isinstance(model, Autoencoders)
         shown: list[Tensor] = []
-        for item in self._items(self.layers, PICTURE_ROWS, "pictures"):
+        for item in self.items(self.layers, PICTURE_ROWS, "pictures"):
             layer = self._input(item["layer"])
             shown += [layer[0, [1, 2, 3, 0]].cpu(), self._decode(model, layer)[0].cpu()]
         return {"reconstructions": picture_grid(shown, columns=2)}
@@ -194,7 +160,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         assert isinstance(model, Autoencoders)
         found: dict[str, list[float]] = {}
         dataset = layer_dataset(data, self.context)
-        for item in self._items(dataset, SCALE_PICTURES, "validation"):
+        for item in self.items(dataset, SCALE_PICTURES, "validation"):
             for name, value in self.measured(model, item).items():
                 found.setdefault(name, []).append(value)
         return {name: float(np.mean(values)) for name, values in found.items()}
@@ -212,12 +178,6 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         """A picture of the dataset as the networks take it: (1, 4, H, W)."""
         return network_input(picture[None].to(self.context.device))
 
-    def _items(self, dataset: LayerDiff2DDataset, count: int, purpose: str) -> Iterator[Batch]:
-        """Up to `count` items at fixed draws, at most four of each sample."""
-        for index in range(min(count, 4 * len(dataset))):
-            draw = Draw(seed=0, stage=purpose, step=0, index=index, sample=index % len(dataset))
-            yield readable(dataset, draw, self.stage.data, self.context)
-
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         """Both networks; a new one's scaling factor gives latents the deviation asked for."""
         assert isinstance(model, Autoencoders)
@@ -228,7 +188,7 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
         return {"vae": directory / "vae", "transparent_vae": directory / "transparent_vae"}
 
     def _scale(self, model: Autoencoders) -> None:
-        items = self._items(self.layers, SCALE_PICTURES, "scale")
+        items = self.items(self.layers, SCALE_PICTURES, "scale")
         pictures = (item[kind] for item in items for kind in KINDS)
         with torch.no_grad():
             means = [
@@ -237,19 +197,6 @@ class TransparentVaeTask(Task[TransparentVaeTrain]):
             ]
         deviation = float(torch.cat(means).std())
         model.vae.register_to_config(scaling_factor=self.stage.model.scaled_std / deviation)
-
-
-def silhouette(layer: Tensor, draw: Draw) -> Tensor:
-    """A layer, (4, H, W) uint8 ARGB, as an opaque picture: a gray of the draw's where it is.
-
-    Around it is, equally often, the same gray, white, or another gray.
-    """
-    random = draw.numpy("gray")
-    gray, other = random.integers(256, size=2).tolist()
-    picture = torch.full_like(layer, 255)
-    picture[1:] = (gray, 255, other)[int(random.integers(3))]
-    picture[1:, layer[0] > 0] = gray
-    return picture
 
 
 def _alpha_errors(argb: Tensor, rgba: Tensor) -> dict[str, float]:

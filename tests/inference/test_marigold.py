@@ -219,6 +219,20 @@ class TestFrameDepths:
         one, other = (frame_depths(models, page, LAYERS, options=SMALL) for page in pages)
         assert all((one[tag] != other[tag]).any() for tag in one)
 
+    def test_zeros_in_place_of_noise(self, models: Marigold) -> None:
+        """The network sees zeros beside the page and the frame; the seed makes no difference."""
+        seen: list[Tensor] = []
+        handle = models.unet.register_forward_pre_hook(
+            lambda _, arguments: seen.append(arguments[0][0, :, 8:])
+        )
+        options = DepthOptions(resolution=32, steps=1, noise="zeros")
+        one, other = (
+            frame_depths(models, picture(0), LAYERS, seed, options=options) for seed in (1, 2)
+        )
+        handle.remove()
+        assert len(seen) == 2 and not any(latents.any() for latents in seen)
+        assert all(np.array_equal(one[tag], other[tag]) for tag in one)
+
     def test_a_character_with_all_frames(self, models: Marigold) -> None:
         layers = {tag: layer(9 * place, (4, 4, 36, 36)) for place, tag in enumerate(TAGS_V2)}
         assert len(encoded(models, picture(0), layers)) == 19 + 1

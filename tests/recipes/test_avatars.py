@@ -56,12 +56,12 @@ def test_it_trains_on_two_cores_and_sends_nothing_anywhere() -> None:
             assert stage.deepspeed.zero_stage == 0
 
 
-def test_all_stages_see_pictures_of_one_size() -> None:
-    side = flatten(STAGES["characters"])["size"]
-    for name in ("vae", "train_2d", "train_3d", "depth_2d", "depth_3d"):
-        assert flatten(STAGES[name])["data.target_size"] == side
-    for name in ("decompose", "depth_order"):
-        assert flatten(STAGES[name])["resolution"] == side
+def test_all_stages_of_a_model_see_pictures_of_one_size() -> None:
+    layers = flatten(STAGES["characters"])["size"], "decompose", ("vae", "train_2d", "train_3d")
+    depth = 64, "depth_order", ("depth_vae", "depth_2d", "depth_3d")
+    for side, measuring, trained in (layers, depth):
+        assert flatten(STAGES[measuring])["resolution"] == side
+        assert {flatten(STAGES[name])["data.target_size"] for name in trained} == {side}
 
 
 @pytest.mark.parametrize(

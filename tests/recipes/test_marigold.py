@@ -31,6 +31,8 @@ BOTH = {
         "optim.ema_decay": "none",
     },
     "noise: strength 0.9, annealed, original": {
+        "objective.noise": "random",
+        "sampler.noise": "random",
         "objective.noise_strength": "0.9",
         "objective.noise_annealed": "true",
         "objective.noise_downscale": "original",
@@ -231,6 +233,47 @@ def test_accumulation_and_parameters() -> None:
 )
 def test_stages_that_do_not_fit_are_refused(flags: tuple[str, ...], expected: list[str]) -> None:
     assert problems(CHAIN, *flags) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "path", "message"),
+    [
+        (
+            ("train_2d.objective.noise=zeros", "train_2d.sampler.noise=zeros"),
+            "train_2d.objective.noise",
+            "zeros leave depth in sight before the last timestep: set timestep_bias to 'range' and "
+            "timestep_bias_range to (999, 1000)",
+        ),
+        (
+            ("train_3d.sampler.noise=zeros",),
+            "train_3d.sampler.steps",
+            "a network that was trained without noise tells depth in one: set 1",
+        ),
+        (
+            ("train_2d.sampler.noise=zeros",),
+            "train_2d.sampler.noise",
+            "differs from objective.noise, 'random'",
+        ),
+        (
+            ("depth_order.sampler.noise=zeros", "depth_order.sampler.steps=1"),
+            "depth_order.sampler.noise",
+            "differs from train_3d.objective.noise",
+        ),
+        (
+            (
+                "depth_order.sampler.noise=zeros",
+                "depth_order.sampler.steps=1",
+                "depth_order.ensemble=3",
+            ),
+            "depth_order.ensemble",
+            "predictions from zeros are all the same: set 1",
+        ),
+    ],
+)
+def test_zeros_for_noise_go_with_one_step_at_the_last_timestep(
+    flags: tuple[str, ...], path: str, message: str
+) -> None:
+    assert f"{path}: {message}" in problems(CHAIN, *flags)
 
 
 def test_stages_that_fit_are_accepted() -> None:

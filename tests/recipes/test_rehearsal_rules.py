@@ -51,8 +51,9 @@ RULE = (
     # Depth: layers are shown with their ends; of all tags, as they are used.
     "train_2d.data.transparent", "train_2d.data.beyond", "*.frames.*", "train_3d.data.groups",
     "train_3d.data.crop_tags", "inflate.group_sizes",
-    # Of depth the first step from noise alone is learnt, and taken.
-    "*.objective.noise_strength", "*.objective.timestep_bias", "*.objective.timestep_bias_range",
+    # Of depth one step at the last timestep alone is learnt, and taken.
+    "*.objective.noise", "*.sampler.noise",
+    "*.objective.timestep_bias", "*.objective.timestep_bias_range",
     "*.objective.timestep_bias_multiplier", "*.sampler.steps",
     # A small adapter of a small network.
     "*.model.control_widths",

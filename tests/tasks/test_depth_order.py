@@ -10,6 +10,7 @@ from seethrough.data.layout import read_sample
 from seethrough.data.sample_list import read_sample_list
 from seethrough.data.tags import HEAD
 from seethrough.errors import InputError
+from seethrough.inference.parts import cut_parts, layer_depths, order_parts
 from seethrough.metrics.depth_order import pair_orders, varying_pairs
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.unet import load_unet
@@ -20,12 +21,12 @@ from seethrough.tasks.depth_order import (
     Comparison,
     cut_page,
     depth_order_stage,
-    depths_of_layers,
 )
 from seethrough.tasks.inflate import inflate_stage
 from tests.samples import write_list, write_sample
 from tests.tasks.small import SIDE, Small, context
 
+SYSTEMS = ["model", "depth alone", "tag order", "tags and page", "ceiling"]
 FACE, HAIR, HAT, CLOTHES = (8, 8, 32, 32), (4, 2, 36, 24), (6, 0, 34, 20), (6, 24, 36, 46)
 BACK_TO_FRONT = (("face", FACE), ("front hair", HAIR), ("headwear", HAT), ("topwear", CLOTHES))
 
@@ -81,7 +82,7 @@ def test_the_stage_tells_and_keeps_its_scores(small: Small, unet: Path, tmp_path
     assert result.artifacts == {"scores": folder / "scores.json", "table": folder / "table.txt"}
     assert said == [(folder / "table.txt").read_text()]
     scores = json.loads((folder / "scores.json").read_text())
-    assert scores["pages"] == 2 and list(scores["overall"]) == ["model", "tag order", "ceiling"]
+    assert scores["pages"] == 2 and list(scores["overall"]) == SYSTEMS
     # A hat lies before the hair in the fixed order: right on one page of two.
     assert scores["overall"]["tag order"]["varying_pairs"] == 0.5
     (pair,) = scores["varying_pairs"]
@@ -92,7 +93,7 @@ def test_the_stage_tells_and_keeps_its_scores(small: Small, unet: Path, tmp_path
         for kind in ("all_pairs", "varying_pairs"):
             assert result.metrics[f"{name.replace(' ', '_')}_{kind}"] == values[kind]
     first, *rows = said[0].splitlines()
-    assert first.split() == ["2", "pages", "pairs", "model", "tag", "order", "ceiling"]
+    assert first.split() == ["2", "pages", "pairs", *" ".join(SYSTEMS).split()]
     assert [row.split("  ")[0].strip() for row in rows[:2]] == ["all pairs", "varying pairs"]
     assert rows[2].startswith("  front hair, headwear") and " 0.500" in rows[2]
     again = tmp_path / "again"
@@ -117,7 +118,8 @@ def test_true_depths_order_every_pair_right(tmp_path: Path, crop_to: str) -> Non
             for tag, levels in page.levels.items()
         }
         assert "hair" in depths
-        comparison.add(page.orders, {"ceiling": depths_of_layers(page, depths)})
+        parts = order_parts(cut_parts(page.layers, layer_depths(page.layers, depths)))
+        comparison.add(page.orders, {"ceiling": {part.tag: part.depth_median for part in parts}})
     scores = comparison.overall()["ceiling"]
     assert (scores.all_pairs, scores.varying_pairs, scores.varying) == (1.0, 1.0, 2)
 
@@ -148,4 +150,9 @@ def test_a_page_without_layers_is_refused(tmp_path: Path) -> None:
 def test_a_share_of_no_pairs_is_a_dash() -> None:
     comparison = Comparison(frozenset())
     assert comparison.metrics() == {"pairs": 0, "varying": 0}
-    assert comparison.table().splitlines()[1].split() == ["all", "pairs", "0", "-", "-", "-"]
+    assert comparison.table().splitlines()[1].split() == [
+        "all",
+        "pairs",
+        "0",
+        *["-"] * len(SYSTEMS),
+    ]

@@ -200,5 +200,7 @@ def test_options_of_the_recipe_reach_the_noise() -> None:
 
     assert torch.equal(made(noise_strength=0.0), normal(draws, "noise", shape, CPU))
     assert torch.equal(made(), made(noise_strength=0.45, noise_annealed=False))
+    last = {"timestep_bias": "range", "timestep_bias_range": (999, 1000)}
+    assert torch.equal(made(noise="zeros", **last), torch.zeros(1, *shape))
     kinds = [made(noise_downscale=downscale) for downscale in DOWNSCALES]
     assert all(not torch.equal(one, other) for one, other in pairwise(kinds))
