@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from seethrough.data.part_masks import encode_mask
+from seethrough.data.part_tags import FACE_CLASSES
 from seethrough.data.tags import TAGS_V2
 from tests.benchmark.conftest import benchmark, results, table
 
@@ -87,6 +88,21 @@ def test_the_measures_of_three_pages(pages: Path, found: Path, tmp_path: Path):
     assert float(lines[TAGS_V2.index("face")]["iou"]) == pytest.approx(1 / 3)
     cases = (out / "worst.html").read_text().split("<h3>")[1:]
     assert [case.split("<")[0] for case in cases] == ["a: neck", "b: neck"]
+
+
+def test_faces_are_measured_against_their_label_map(tmp_path: Path):
+    page, labels = np.zeros((*SIZE, 3), np.uint8), np.zeros(SIZE, np.uint8)
+    labels[:, 2:6] = FACE_CLASSES.index("skin")
+    Image.fromarray(page).save(tmp_path / "a.png")
+    Image.fromarray(labels).save(tmp_path / "a_faceseg.png")
+    masks = {"skin": columns(2, 4), "l_eye": columns(0, 0), "r_eye": columns(0, 1)}
+    entries = [{**encode_mask(mask), "tag": tag} for tag, mask in masks.items()]
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "a.png_masks.json").write_text(json.dumps(entries))
+    benchmark("partseg", tmp_path, tmp_path / "found", f"--out={tmp_path / 'out'}")
+    rows = results(tmp_path / "out")["rows"]
+    assert rows["skin"]["iou"] == pytest.approx(0.5)
+    assert (rows["l_eye"]["false_parts"], rows["r_eye"]["false_parts"]) == (0, 1)
 
 
 def test_masks_that_do_not_fit_are_told(
