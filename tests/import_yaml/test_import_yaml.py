@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from seethrough.data.part_tags import TAGS_V1
 from seethrough.data.tags import TAGS_V2
+from seethrough.data.part_tags import TAGS_V1
+from seethrough.data.tags import TAGS_V2
 from seethrough.import_yaml.__main__ import main
 from seethrough.import_yaml.document import read_documents
 from seethrough.import_yaml.layouts import LAYOUTS, Program, program_of
@@ -133,6 +135,15 @@ def test_crops_and_conditions(configuration: Configuration) -> None:
     assert stage(made).adversarial.weight == 0.5 and "loss_args.disc_in_channels" in said
     made, _ = configuration("config", {"default: 1\n": "default: null\n"}, "--processes=2")
     assert stage(made).data.global_batch == 16
+
+
+def test_classes_by_their_number(configuration: Configuration) -> None:
+    for count, tags in ((20, TAGS_V1), (19, TAGS_V2)):
+        change = {"class_num: 24\n  target_size": f"class_num: {count}\n  target_size"}
+        made, said = configuration("test_partseg", change, "--part=1")
+        assert stage(made).data.tags == tags
+        # As many has face parsing, whose names nothing in the file tells.
+        assert ("FACE_CLASSES" in said) == (count == 19)
 
 
 def test_classes_by_their_number(configuration: Configuration) -> None:
