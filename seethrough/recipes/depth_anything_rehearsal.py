@@ -122,8 +122,8 @@ def rehearse(chain: DepthAnythingChain) -> DepthAnythingRehearsal:
 
 
 def _shrink(stage: StageT) -> StageT:
-    """From the base's weights on, at a fifth of the rate: at twice the rate they lose what they know
-    to the published loss, whose angles of gradients say little of flat parts."""
+    """From the base's weights on, at a fifth of the rate: at twice the rate they lose what they
+    know to the published loss, whose angles of gradients say little of flat parts."""
     steps = 100
     stage = evolve(
         stage,
