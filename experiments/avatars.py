@@ -149,9 +149,7 @@ class Avatars(AvatarsChain):
             absent_weight=0.0,
         ),
         optim=change(AdamW, lr=1.5e-3, betas=(0.9, 0.99), ema_decay=0.99, precision="fp32"),
-        schedule=change(
-            Schedule, max_steps=900, warmup_steps=50, lr_schedule="cosine", floor=0.02
-        ),
+        schedule=change(Schedule, max_steps=900, warmup_steps=50, lr_schedule="cosine", floor=0.02),
         sampler=change(DepthSampler, steps=1, noise="zeros"),
         hardware=change(Hardware, micro_batch=4),
     )

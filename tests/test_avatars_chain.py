@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 import torch
@@ -17,19 +16,20 @@ from seethrough.decompose.options import FILE, depth_options, layer_options
 from seethrough.decompose.pack import pack_stage, recorded
 from seethrough.engine.model_options import read_options
 from seethrough.engine.record import read_record
-from seethrough.engine.runner import run
 from seethrough.engine.trained import trained_unets
 from seethrough.errors import InputError
 from seethrough.inference.decompose import DecomposeOptions
 from seethrough.inference.marigold import DepthOptions
 from seethrough.models.checkpoints import read_state_dict
-from seethrough.recipe import Resolved, evolve, flatten, identity_values, load, tracked_reads
+from seethrough.recipe import evolve, flatten, identity_values, load
 from seethrough.recipes.layerdiff import Decompose
 from seethrough.recipes.marigold import OrderLayers
 from seethrough.recipes.pack import Pack
 from seethrough.tasks.task import StageContext
+from tests.chains import Run, resolve, run_whole
+from tests.processes import ROOT
 
-EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "avatars.py"
+EXPERIMENT = ROOT / "experiments" / "avatars.py"
 SIDE, STEPS, TRAIN, TEST = 32, 2, 6, 2
 
 OVERRIDES: dict[str, Any] = {
@@ -73,33 +73,15 @@ OVERRIDES: dict[str, Any] = {
 }
 
 
-@attrs.frozen
-class Run:
-    """A finished run."""
-
-    resolved: Resolved
-    folder: Path
-    reads: frozenset[str]
-    """Paths of the recipe that something read."""
-
-    @property
-    def model(self) -> Path:
-        """What was packed."""
-        return self.folder / "pack" / "model"
-
-    def metrics(self, stage: str) -> dict[str, float]:
-        return json.loads((self.folder / stage / "record.json").read_text())["metrics"]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_whole(resolve(load(EXPERIMENT), OVERRIDES), tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    torch.set_num_threads(1)
-    runs = tmp_path_factory.mktemp("runs")
-    flags = [(path, str(value)) for path, value in OVERRIDES.items()]
-    resolved = load(EXPERIMENT).override(flags).resolve()
-    with tracked_reads(resolved.experiment) as reads:
-        run(resolved, runs)
-    return Run(resolved, runs / "avatars", frozenset(reads))
+def model(finished: Run) -> Path:
+    """What was packed."""
+    return finished.artifact("pack", "model")
 
 
 def test_a_record_gives_back_the_stage(finished: Run) -> None:
@@ -109,19 +91,21 @@ def test_a_record_gives_back_the_stage(finished: Run) -> None:
         assert flatten(recorded(default, record)) == flatten(finished.resolved.stages[name])
 
 
-def test_the_models_lie_in_half_precision_with_how_they_are_used(finished: Run) -> None:
-    weights = sorted(finished.model.rglob("*.safetensors"))
-    assert {path.parent.relative_to(finished.model).as_posix() for path in weights} == {
+def test_the_models_lie_in_half_precision_with_how_they_are_used(
+    finished: Run, model: Path
+) -> None:
+    weights = sorted(model.rglob("*.safetensors"))
+    assert {path.parent.relative_to(model).as_posix() for path in weights} == {
         "layers/unet", "layers/vae", "layers/trans_vae", "layers/text_encoder",
         "layers/text_encoder_2", "depth/unet", "depth/vae", "depth/text_encoder",
     }  # fmt: skip
     for path in weights:
         assert {value.dtype for value in read_state_dict(path).values()} == {torch.float16}
     layers, depth = sorted(trained_unets(finished.folder), key=lambda one: not one.is_layerdiff)
-    options = read_options(finished.model / "layers" / FILE, DecomposeOptions)
+    options = read_options(model / "layers" / FILE, DecomposeOptions)
     assert options == layer_options(layers)
     assert (options.steps, options.solver.timestep_spacing) == (1, "trailing")
-    of_depth = read_options(finished.model / "depth" / FILE, DepthOptions)
+    of_depth = read_options(model / "depth" / FILE, DepthOptions)
     assert of_depth == depth_options(depth)
     assert of_depth == DepthOptions(
         resolution=SIDE,
@@ -133,8 +117,8 @@ def test_the_models_lie_in_half_precision_with_how_they_are_used(finished: Run) 
     )
 
 
-def test_packed_models_are_measured_as_the_trained_ones(finished: Run) -> None:
-    scores = json.loads((finished.model / "scores.json").read_text())
+def test_packed_models_are_measured_as_the_trained_ones(finished: Run, model: Path) -> None:
+    scores = json.loads((model / "scores.json").read_text())
     for name, stage in (("layers", "decompose"), ("depth", "depth_order")):
         assert scores[name]["trained"] == finished.metrics(stage)
         packed = scores[name]["packed"]
@@ -144,18 +128,18 @@ def test_packed_models_are_measured_as_the_trained_ones(finished: Run) -> None:
     assert packed["chain_mae"] == pytest.approx(trained["chain_mae"], abs=2e-3)
     # The networks did change.
     assert packed["chain_mae"] != trained["chain_mae"]
-    card = (finished.model / "README.md").read_text()
+    card = (model / "README.md").read_text()
     assert "python -m seethrough.run experiments/avatars.py" in card
     assert f"| alpha MAE (lower is better) | {trained['chain_mae']:.3f} |" in card
     assert f"Shares of the {scores['depth']['trained']['pairs']:g} overlapping pairs" in card
 
 
 def test_they_decompose_a_picture_as_the_run_did(
-    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     page = finished.folder / "characters" / "test" / "test_00000.png"
-    models = [f"--{name}=file:{finished.model / name}" for name in ("layers", "depth")]
+    models = [f"--{name}=file:{model / name}" for name in ("layers", "depth")]
     out = tmp_path / "out"
     assert main([str(page), *models, "--pngs", "--decode_all", f"--out={out}"]) == 0
     result = out / "test_00000"
@@ -190,6 +174,5 @@ def test_more_than_the_limit_is_refused(finished: Run) -> None:
 
 
 def test_packing_reads_all_its_fields(finished: Run) -> None:
-    fields = {path for path in flatten(finished.resolved.experiment) if path.startswith("pack.")}
     assert identity_values(finished.resolved.stages["pack"])
-    assert fields - finished.reads == set()
+    assert [path for path in finished.unread if path.startswith("pack.")] == []

@@ -2,26 +2,25 @@
 
 import json
 import shutil
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from seethrough.engine.files import tree_sha256
-from seethrough.engine.plan import make_plan
 from seethrough.engine.runner import run
 from seethrough.errors import InputError
 from seethrough.models import UNetFrameConditionModel
 from seethrough.models.checkpoints import load_model, read_state_dict
 from seethrough.models.small_base import save_small_marigold
-from seethrough.recipe import Resolved, flatten, load, tracked_reads
+from seethrough.recipe import load
+from tests.chains import Run, record, resolve, run_whole, words
+from tests.processes import ROOT, Warm
 from tests.samples import write_list, write_sample
 
-EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "marigold3d_v3.py"
+EXPERIMENT = ROOT / "experiments" / "marigold3d_v3.py"
 STEPS = 3
 
 NEVER_READ = {
@@ -76,79 +75,56 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def chain(inputs: Path, **values: object) -> Resolved:
-    """The published experiment at a small size, in this process."""
-    flags: dict[str, object] = {
-        f"{stage}.{path}": value
-        for stage in TRAINED
-        for path, value in {
-            "model.base": f"file:{inputs / 'base'}",
-            "data.sources": f"((file:{inputs / 'list.txt'}, 1),)",
-            "data.validation": f"file:{inputs / 'list.txt'}",
-            "data.target_size": 32,
-            "data.layer_alpha": "straight",
-            "data.global_batch": 4,
-            "hardware.micro_batch": 2,
-            "hardware.device": "cpu",
-            "hardware.threads": 1,
-            "hardware.loader_workers": 0,
-            "schedule.max_steps": STEPS,
-            "schedule.warmup_steps": 1,
-            "schedule.checkpoint_every": 2,
-            "schedule.validate_every": STEPS,
-            "schedule.pictures_every": STEPS,
-            "schedule.log_every": 1,
-            "tracking.tracker": "none",
-        }.items()
+def flags(inputs: Path) -> dict[str, object]:
+    """What makes the published experiment small, and run in this process."""
+    base = f"file:{inputs / 'base'}"
+    pages = f"file:{inputs / 'list.txt'}"
+    training = {
+        "model.base": base,
+        "data.sources": f"(({pages}, 1),)",
+        "data.validation": pages,
+        "data.target_size": 32,
+        "data.layer_alpha": "straight",
+        "data.global_batch": 4,
+        "hardware.micro_batch": 2,
+        "hardware.device": "cpu",
+        "hardware.threads": 1,
+        "hardware.loader_workers": 0,
+        "schedule.max_steps": STEPS,
+        "schedule.warmup_steps": 1,
+        "schedule.checkpoint_every": 2,
+        "schedule.validate_every": STEPS,
+        "schedule.pictures_every": STEPS,
+        "schedule.log_every": 1,
+        "tracking.tracker": "none",
     }
-    flags |= {
-        f"depth_order.{path}": value
-        for path, value in {
-            "base": f"file:{inputs / 'base'}",
-            "pages": f"file:{inputs / 'list.txt'}",
-            "known": f"file:{inputs / 'list.txt'}",
-            "layer_alpha": "straight",
-            "resolution": 32,
-            "precision": "fp32",
-            "hardware.device": "cpu",
-            "hardware.threads": 1,
-        }.items()
+    measuring = {
+        "base": base,
+        "pages": pages,
+        "known": pages,
+        "layer_alpha": "straight",
+        "resolution": 32,
+        "precision": "fp32",
+        "hardware.device": "cpu",
+        "hardware.threads": 1,
     }
-    flags |= {path.replace("__", "."): value for path, value in values.items()}
-    return load(EXPERIMENT).override([(k, str(v)) for k, v in flags.items()]).resolve()
-
-
-@attrs.frozen
-class Run:
-    """A finished run."""
-
-    folder: Path
-    unread: frozenset[str]
-    """Paths of the recipe that nothing read."""
+    return {
+        **{f"{stage}.{path}": value for stage in TRAINED for path, value in training.items()},
+        **{f"depth_order.{path}": value for path, value in measuring.items()},
+    }
 
 
 @pytest.fixture(scope="module")
 def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    torch.set_num_threads(1)
-    runs = tmp_path_factory.mktemp("runs")
-    resolved = chain(inputs)
-    with pytest.MonkeyPatch.context() as patch, tracked_reads(resolved.experiment) as reads:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seethrough.tasks.latent_diffusion.VALIDATION_PLACES", 4)
-        run(resolved, runs)
-        # Also the account of memory, the one reader of a device's size.
-        make_plan(resolved, runs).text(memory=True)
-    fields = set(flatten(resolved.experiment)) - set(resolved.stages)
-    return Run(runs / resolved.name, frozenset(fields - set(reads)))
+        return run_whole(resolve(load(EXPERIMENT), flags(inputs)), tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
 def finished(whole: Run) -> Path:
     """The folder of a finished run."""
     return whole.folder
-
-
-def record(folder: Path, stage: str) -> dict[str, Any]:
-    return json.loads((folder / stage / "record.json").read_text())
 
 
 def state(folder: Path, stage: str) -> dict[str, torch.Tensor]:
@@ -203,19 +179,15 @@ def test_training_logs_its_loss_and_that_of_held_out_pages(finished: Path, stage
 
 
 def test_a_resumed_stage_ends_in_the_same_bits(
-    inputs: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Killed after its checkpoint of step 2, the 3D stage goes on from there."""
     monkeypatch.setattr("seethrough.tasks.latent_diffusion.VALIDATION_PLACES", 4)
-    folder = tmp_path / "marigold3d_v3"
-    shutil.copytree(finished, folder)
-    shutil.rmtree(folder / "train_3d" / "unet")
-    (folder / "train_3d" / "record.json").unlink()
-    *_, last = sorted(path.name for path in (folder / "train_3d" / "checkpoints").iterdir())
-    assert last.endswith(str(STEPS))
-    shutil.rmtree(folder / "train_3d" / "checkpoints" / last)
-    run(chain(inputs), tmp_path)
-    assert tree_sha256(folder / "train_3d" / "unet") == tree_sha256(finished / "train_3d" / "unet")
+    resumed = whole.resumed(tmp_path, "train_3d")
+    assert "resumed after step 2" in capsys.readouterr().out
+    assert resumed["artifacts"] == whole.record("train_3d")["artifacts"]
 
 
 def test_a_base_of_another_family_is_refused(inputs: Path, tmp_path: Path) -> None:
@@ -223,22 +195,24 @@ def test_a_base_of_another_family_is_refused(inputs: Path, tmp_path: Path) -> No
     other = tmp_path / "other"
     shutil.copytree(inputs / "base", other)
     shutil.rmtree(other / "scheduler")
-    base = f"file:{other}"
+    bases = ("train_2d.model.base", "train_3d.model.base", "depth_order.base")
+    resolved = resolve(load(EXPERIMENT), flags(inputs) | dict.fromkeys(bases, f"file:{other}"))
     with pytest.raises(InputError, match="no subfolder 'scheduler'"):
-        bases = ("train_2d__model__base", "train_3d__model__base", "depth_order__base")
-        run(chain(inputs, **dict.fromkeys(bases, base)), tmp_path)
+        run(resolved, tmp_path)
 
 
-def test_two_processes_train_and_one_measures_depth(inputs: Path, tmp_path: Path) -> None:
+def test_two_processes_train_and_one_measures_depth(
+    inputs: Path, warm: Warm, tmp_path: Path
+) -> None:
     """What the main process does alone must not wait for the other."""
-    run(chain(inputs, train_2d__hardware__processes=2), tmp_path, only="train_2d")
+    two = flags(inputs) | {"train_2d.hardware.processes": 2}
+    done = warm.run(str(EXPERIMENT), "--only=train_2d", f"--runs={tmp_path}", *words(two), world=2)
+    assert done.codes == [0, 0], done.err
     log = (tmp_path / "marigold3d_v3" / "train_2d" / "log.jsonl").open()
     (validated,) = [line for line in map(json.loads, log) if "validation/loss" in line]
     assert 0 <= validated["validation/depth/least_squares/abs_rel"] < 100
 
 
 def test_every_field_of_the_recipe_is_read(whole: Run) -> None:
-    excused = {p for p in whole.unread if any(fnmatch(p, pattern) for pattern in NEVER_READ)}
-    assert not sorted(whole.unread - excused), "fields that nothing reads"
-    stale = [p for p in NEVER_READ if not any(fnmatch(path, p) for path in whole.unread)]
-    assert not stale, "excused, but read after all"
+    assert whole.unread_beyond(NEVER_READ) == []
+    assert whole.excused_in_vain(NEVER_READ) == []

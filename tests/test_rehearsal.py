@@ -34,7 +34,7 @@ from seethrough.recipe import (
     tracked_reads,
 )
 from seethrough.recipes.layerdiff_rehearsal import LayerDiff3DRehearsal
-from tests.engine.conftest import ENVIRONMENT, ROOT, free_port
+from tests.processes import ENVIRONMENT, ROOT, free_port
 
 EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "layerdiff3d_v3.py"
 TRAINED = ("vae", "train_2d", "train_3d")

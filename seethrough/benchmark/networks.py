@@ -21,6 +21,9 @@ from seethrough.metrics.inception import SET_MEASURES, inception_features, load_
 from seethrough.models.perceptual_networks import lpips, weights_file
 from seethrough.recipe import Hub, Local
 
+OF_HUB = " or --lpips=hub:timm/vgg16.tv_in1k"
+"""Where the hub has VGG16 of torchvision too."""
+
 TOGETHER = 8
 """Pictures that go through a network together."""
 
@@ -57,9 +60,9 @@ def find_networks(settings: LayersSettings) -> Found:
         return Found(None, None, None, (line,), {})
     missing: list[str] = []
     files: dict[str, Path | None] = {}
-    for name, flag, given, url, what in (
-        ("lpips", "--lpips", settings.lpips, VGG16_Weights.IMAGENET1K_V1.url, "LPIPS"),
-        ("inception", "--inception", settings.inception, URL_INCEPTION_V3, "FID and KID"),
+    for name, flag, given, url, what, instead in (
+        ("lpips", "--lpips", settings.lpips, VGG16_Weights.IMAGENET1K_V1.url, "LPIPS", OF_HUB),
+        ("inception", "--inception", settings.inception, URL_INCEPTION_V3, "FID and KID", ""),
     ):
         files[name] = None
         try:
@@ -67,7 +70,7 @@ def find_networks(settings: LayersSettings) -> Found:
         except InputError as error:
             if given is not None:
                 raise
-            missing.append(f"{what}: {error}, with {flag}=file:FILE")
+            missing.append(f"{what}: {error}, with {flag}=file:FILE{instead}")
     if settings.clip is None:
         missing.append(f"{', '.join(CLIP_MEASURES.values())}: give --clip=hub:{PUBLISHED}")
     else:

@@ -16,7 +16,13 @@ from seethrough.benchmark.predictions import Prediction
 from seethrough.benchmark.results import Measure, Result, Row, mean
 from seethrough.benchmark.settings import PartsegSettings
 from seethrough.data.layout import Sample
-from seethrough.data.part_masks import PartMasks, mask_file, read_masks, stored_tags
+from seethrough.data.part_masks import (
+    PartMasks,
+    mask_file,
+    read_masks,
+    read_part_masks,
+    stored_tags,
+)
 from seethrough.data.pictures import read_picture
 from seethrough.engine.files import file_sha256
 from seethrough.errors import InputError
@@ -50,7 +56,9 @@ class PartsegBenchmark(Benchmark):
 
     def inputs(self, sample: Sample) -> dict[str, Any]:
         """What a sample's measures depend on."""
-        files = (sample.page_path, mask_file(sample.page_path), self._file(sample))
+        found = self._file(sample)
+        truth = mask_file(sample.page_path, stored_tags(found))
+        files = (sample.page_path, truth, found)
         return {"files": [file_sha256(path) for path in files]}
 
     def measure(self, sample: Sample, networks: Any, features: Path) -> dict[str, Any]:
@@ -160,7 +168,7 @@ class PartsegBenchmark(Benchmark):
         tags = stored_tags(file)
         return (
             read_masks(file, tags, size),
-            read_masks(mask_file(sample.page_path), tags, size),
+            read_part_masks(sample.page_path, tags, size),
             tags,
         )
 

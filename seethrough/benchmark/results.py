@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from seethrough.engine.files import write_json, write_text
+from seethrough.engine.files import write_csv, write_json, write_text
 
 
 @attrs.frozen
@@ -66,10 +64,10 @@ def write_tables(out: Path, result: Result) -> str:
     write_text(out / "table.md", f"{table}\n{missing}\n{result.notes}\n")
     names = list(result.measures)
     rows = [[row.name, row.count, *(_number(row, name) for name in names)] for row in result.rows]
-    write_text(out / "table.csv", _csv(["", result.counted, *names], rows))
+    write_csv(out / "table.csv", ["", result.counted, *names], rows)
     columns = list(result.samples[0]) if result.samples else []
     lines = [[line[column] for column in columns] for line in result.samples]
-    write_text(out / "samples.csv", _csv(columns, lines))
+    write_csv(out / "samples.csv", columns, lines)
     write_json(
         out / "results.json",
         {
@@ -116,11 +114,3 @@ def mean(values: Iterable[float | None]) -> float | None:
 def _number(row: Row, name: str) -> float | None:
     value = row.values.get(name)
     return None if value is None or math.isnan(value) else value
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -64,8 +64,9 @@ class LayersSettings(LayeredSettings):
     without_networks: bool = False
     """Leave out what needs a network."""
 
-    lpips: Local | None = None
-    """VGG16 of torchvision, for LPIPS; none takes that of torch's cache, if it is there."""
+    lpips: Hub | Local | None = None
+    """VGG16 of torchvision, for LPIPS: a file, or a repository such as hub:timm/vgg16.tv_in1k; none
+    takes that of torch's cache, if it is there."""
 
     inception: Local | None = None
     """Inception v3 of torch-fidelity, for FID and KID; none takes that of torch's cache, if it is

@@ -42,6 +42,9 @@ PACKABLE = ("unet", "transformer")
 COMBINED = {"vae", "trans_decoder", "trans_encoder"}
 """What names begin with in a checkpoint of the published trainer of transparent autoencoders."""
 
+AUTOENCODERS = ({"vae", "trans_vae"}, {"vae", "transparent_vae"})
+"""Parts of a folder that such a checkpoint is made of."""
+
 
 def convert(text: str, target: Path, settings: Convert) -> str:
     """Write weights as `target`, whole or not at all; returns a line that says what is there.
@@ -55,10 +58,13 @@ def convert(text: str, target: Path, settings: Convert) -> str:
     if target.exists():
         raise InputError(f"{target}: is there already: give a new name")
     path, part = split_part(text)
-    if part is None and kind_of(path) == "pipeline":
+    alone = target.suffix == ".safetensors"
+    kind = kind_of(path) if part is None else None
+    if alone and kind in ("pipeline", "stage") and set(parts_of(path)) in AUTOENCODERS:
+        return _combine_autoencoders(path, target, settings)
+    if kind == "pipeline":
         return _convert_pipeline(path, target, settings)
     weights = open_weights(text)
-    alone = target.suffix == ".safetensors"
     if not alone and {key.partition(".")[0] for key in weights.tensors} <= COMBINED:
         return _split_autoencoders(Path(weights.where), target, settings)
     config = weights.config
@@ -105,23 +111,38 @@ def _weight_names(_: str, names: list[str]) -> list[str]:
     return [name for name in names if name.endswith(ends)]
 
 
+def _combine_autoencoders(path: Path, target: Path, settings: Convert) -> str:
+    """Both in one file, as the published trainer writes them."""
+    parts = parts_of(path)
+    vae = load_model(AutoencoderKL, parts.pop("vae"))
+    (folder,) = parts.values()
+    tensors = load_model(TransparentVAE, folder).combined_state(vae)
+    tensors, _ = _in_dtype(Weights(str(path), tensors), None, settings.dtype)
+    with _appearing(target) as partial:
+        _save(tensors, partial)
+    return f"{target}: {summary(tensors)}"
+
+
 def _split_autoencoders(file: Path, target: Path, settings: Convert) -> str:
     """A combined checkpoint as `vae` and `trans_vae`, with the configs and, where it holds none,
     the offset encoder of the folders in `config`."""
     if settings.config is None:
         raise InputError(
             f"{file}: a combined checkpoint of autoencoders: give --config=FOLDER that has `vae` "
-            "and `trans_vae` in the hub's layout"
+            "and `trans_vae` in the hub's layout, or a stage that trained both"
         )
     base = Path(settings.config)
-    vae = load_model(AutoencoderKL, base / "vae", torch.float32)
-    transparent_vae = load_model(TransparentVAE, base / "trans_vae", torch.float32)
+    given = {"vae": base / "vae", "trans_vae": base / "transparent_vae"}
+    if not given["trans_vae"].is_dir():
+        given["trans_vae"] = base / "trans_vae"
+    vae = load_model(AutoencoderKL, given["vae"], torch.float32)
+    transparent_vae = load_model(TransparentVAE, given["trans_vae"], torch.float32)
     transparent_vae.load_vae_checkpoint(file, vae)
     with _appearing(target) as partial:
         for name, model in (("vae", vae), ("trans_vae", transparent_vae)):
             folder = partial / name
             folder.mkdir(parents=True)
-            weights = Weights(str(file), model.state_dict(), read_config(base / name))
+            weights = Weights(str(file), model.state_dict(), read_config(given[name]))
             tensors, config = _in_dtype(weights, weights.config, settings.dtype)
             _write_folder(tensors, config or {}, folder, settings)
     return f"{target}: vae and trans_vae of {file}"

@@ -19,7 +19,7 @@ from seethrough.data.crops import fit_levels, fit_page, resize, shrink, square
 from seethrough.data.draws import Draw
 from seethrough.data.layout import Box
 from seethrough.data.part_masks import read_part_masks
-from seethrough.data.part_tags import PART_TAGS
+from seethrough.data.part_tags import PART_TAGS, mirrored
 from seethrough.data.pictures import read_picture
 from seethrough.data.sample_list import read_sources
 from seethrough.errors import InputError
@@ -142,7 +142,9 @@ class PartSegDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         path, view = self._pages[draw.sample], self.view(draw)
         page = read_picture(path)[..., :3]
-        parts = read_part_masks(path, self.tags, (page.shape[0], page.shape[1]))
+        # What becomes the left eye was the right one.
+        tags = [mirrored(tag) for tag in self.tags] if view.flip_horizontal else self.tags
+        parts = read_part_masks(path, tags, (page.shape[0], page.shape[1]))
         return {
             "draw": draw,
             "picture": torch.from_numpy(view.picture(page, self.target_size)),

@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """What counts as an image in a directory."""
 
 _TAGS = {*TAGS_V2, *TRAINING_TAGS}
-_PARTS = {"depth", *_TAGS, *(f"{tag}_depth" for tag in _TAGS)}
+_PARTS = {"depth", "faceseg", *_TAGS, *(f"{tag}_depth" for tag in _TAGS)}
 
 
 def read_sources(
@@ -47,8 +47,8 @@ def read_sample_list(path: str | Path, roots: Sequence[str | Path] = ()) -> list
 
     Relative entries of a list are looked up in the list's folder first, then in the data roots,
     then in the working directory. A directory's samples are its images in the order of their
-    names, without hidden files and without the layers and depths that belong to another image of
-    the directory.
+    names, without hidden files and without the layers, depths and label maps that belong to another
+    image of the directory.
 
     Raises InputError if the path is absent, can't be read or holds no sample, and if a listed
     file is absent (with the list, the line and the path).

@@ -15,7 +15,11 @@ from seethrough.tasks.task import Loss, Parts
 
 
 class DivergenceError(InputError):
-    """The loss or the gradient became NaN or infinite."""
+    """The loss or the gradient became NaN or infinite at a step."""
+
+    def __init__(self, text: str, step: int = 0) -> None:
+        super().__init__(text)
+        self.step = step
 
 
 @attrs.frozen
@@ -31,8 +35,10 @@ class _Entry:
 class LossWatch:
     """Collects losses and gradient norms on the device; `means` reads and checks them at once."""
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, optim: str = "optim.") -> None:
+        """`optim` is what messages write in front of the optimizer's options."""
         self.accelerator = accelerator
+        self.optim = optim
         self.entries: list[_Entry] = []
         self.norms: list[tuple[int, Tensor]] = []
 
@@ -111,9 +117,11 @@ class LossWatch:
         if samples:
             raise DivergenceError(
                 f"the loss of step {first} (counted from 0) is not finite; samples {samples}. Look "
-                "at these samples, or lower optim.lr or optim.max_grad_norm."
+                f"at these samples, or lower {self.optim}lr or {self.optim}max_grad_norm.",
+                first,
             )
         raise DivergenceError(
             f"the gradient of step {first} (counted from 0) is not finite although the loss is. "
-            "Lower optim.lr, or use optim.precision=fp32."
+            f"Lower {self.optim}lr, or use optim.precision=fp32.",
+            first,
         )

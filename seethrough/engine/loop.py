@@ -113,6 +113,7 @@ class TrainingRun:
 
     def _opponent(self) -> Opponent | None:
         network = self.task.opponent()
+        assert (network is None) == (self.stage.opponent_optim is None)
         if network is None:
             return None
         return Opponent(network, self.task, self.stage, self.accelerator)
@@ -251,18 +252,33 @@ class TrainingRun:
         self, log: RunLog, watch: LossWatch, timer: StepTimer, rates: dict[str, float]
     ) -> None:
         try:
-            losses = watch.means()
-            if self.opponent is not None:
-                losses |= self.opponent.means()
+            losses = self._losses(watch)
         except DivergenceError as error:
             good = complete_checkpoints(self.checkpoints)
             kept = f"The last good checkpoint is {good[-1]}" if good else "There is no checkpoint"
-            raise DivergenceError(f"{self.context.name}: {error} {kept}.") from error
+            text = f"{self.context.name}: {error} {kept}."
+            raise DivergenceError(text, error.step) from error
         lr = {f"lr/{name}": rate for name, rate in rates.items()}
         log.numbers(self.step, {**losses, **lr, **timer.read()})
         self.metrics.update(
             {name: value for name, value in losses.items() if "grad_norm" not in name}
         )
+
+    def _losses(self, watch: LossWatch) -> dict[str, float]:
+        """Means since the last call, of both players; raises the DivergenceError of whichever
+        diverged first: one that isn't finite soon harms the other."""
+        if self.opponent is None:
+            return watch.means()
+        try:
+            losses = watch.means()
+        except DivergenceError as own:
+            try:
+                self.opponent.means()
+            except DivergenceError as other:
+                if other.step < own.step:
+                    raise other from None
+            raise
+        return losses | self.opponent.means()
 
     def finish(self) -> StageResult:
         """Export the trained weights (their average, when one is kept)."""

@@ -40,7 +40,7 @@ class Opponent:
             f"{NAME}_optimizer": type(optimizer).__name__,
         }
         self.distribution = DataParallel(network, optimizer, accelerator, optim.max_grad_norm)
-        self.watch = LossWatch(accelerator)
+        self.watch = LossWatch(accelerator, optim="its own ")
 
     def learn(self, batch: Batch, first: Loss, weight: Tensor, world: int, last: bool) -> None:
         """Add the gradients of a micro-batch, after the first player's loss of it."""
@@ -61,11 +61,11 @@ class Opponent:
     def means(self) -> dict[str, float]:
         """What `LossWatch.means` tells, under names of its own.
 
-        Raises DivergenceError, which says whose loss it was."""
+        Raises DivergenceError, which says whose loss or gradient it was."""
         try:
             losses = self.watch.means()
         except DivergenceError as error:
-            raise DivergenceError(f"the opponent: {error}") from error
+            raise DivergenceError(f"the opponent: {error}", error.step) from error
         return {f"{NAME}/{name}": value for name, value in losses.items()}
 
     def state(self) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from seethrough.data.trans10k import DIFFICULTIES
-from seethrough.engine.files import write_json, write_text
+from seethrough.engine.files import write_csv, write_json, write_text
 from seethrough.evaluate.photo import PhotoScores
 from seethrough.inference.files import replacing
 from seethrough.inference.grid import picture_grid
@@ -116,12 +114,12 @@ def write_summary(
     write_text(out / "table.md", f"{table}\n{NOTES}\n")
     cells = [[summary.value(row, column) for column in COLUMNS] for row in summary.image]
     rows = [[row, *line] for row, line in zip(summary.image, cells, strict=True)]
-    write_text(out / "table.csv", _csv(["difficulty", *COLUMNS], rows))
+    write_csv(out / "table.csv", ["difficulty", *COLUMNS], rows)
     each = [
         [one.name, one.difficulty, *(getattr(one.image, measure) for measure in MEASURES)]
         for one in scores
     ]
-    write_text(out / "photos.csv", _csv(["photo", "difficulty", *MEASURES], each))
+    write_csv(out / "photos.csv", ["photo", "difficulty", *MEASURES], each)
     ranked = sorted(scores, key=lambda one: one.image.iou)
     for name, chosen in (("best.jpg", ranked[::-1]), ("worst.jpg", ranked)):
         grid = _picture(photos, chosen[:SHOWN])
@@ -146,14 +144,6 @@ def markdown(summary: Summary) -> str:
 
 def _cell(column: str, value: float | None) -> str:
     return "-" if value is None else _FORMATS.get(column, "{:.4f}").format(value)
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _picture(photos: Path, scores: Sequence[PhotoScores]) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from seethrough.data.part_tags import FACE_CLASSES, TAGS_V1
 from seethrough.data.tags import TAGS_V2, TAGS_V3
 from seethrough.import_yaml.common import COMMON, DEFAULTS, MEASURED, PICTURES
 from seethrough.import_yaml.rules import Beside, By, Import, Layout, To, Without, source, words
@@ -19,7 +20,7 @@ SAMS = {
 }
 """Published weights of SAM-HQ and of SAM by the program's name for them."""
 
-TAGS = {19: TAGS_V2, 23: TAGS_V3, 24: ("foreground", *TAGS_V3)}
+TAGS = {19: TAGS_V2, 20: TAGS_V1, 23: TAGS_V3, 24: ("foreground", *TAGS_V3)}
 """Classes by their number: the program puts one of all masks in front where it has one too many."""
 
 
@@ -45,6 +46,11 @@ def classes(made: Import, names: Any) -> None:
             tags = ("foreground", *tags)
     elif count in TAGS:
         tags = TAGS[count]
+        if count == len(FACE_CLASSES):
+            made.open["dataset_args.class_num"] = (
+                f"{count} classes are taken for the tags of V2: if its labels are of face parsing,"
+                " train.data.tags are FACE_CLASSES of seethrough/data/part_tags.py"
+            )
     else:
         raise RecipeError(f"dataset_args.class_num is {count}: give dataset_args.tag_list with it")
     made.put("data.tags", tags)

@@ -83,14 +83,20 @@ def loss(made: Import, name: Any) -> None:
 
 
 def reweighted(made: Import, ratio: Any) -> None:
-    if ratio != 1:
-        made.open["alpha_reweight"] = f"{ratio}: colour and alpha have terms of their own"
+    """1 weighs nothing; the usual loss weighs nothing at all."""
+    if made.get("loss_type") == "vaeloss_v2":
+        if ratio != 1:
+            made.without["alpha_reweight"] = "vaeloss_v2 doesn't read it"
+    else:
+        made.put("loss.alpha_reweight", None if ratio == 1 else ratio)
 
 
 def noisy(made: Import, probability: Any) -> None:
-    """Noise on latents, which the published file has switched off."""
-    if probability and made.get("noise_max_step") != 1:
-        made.open["noise_prob"] = "latents get no noise of a diffusion here"
+    """A last step of 1 leaves none to draw, whatever the probability."""
+    below = made.get("noise_max_step")
+    if probability and below is not None and below > 1:
+        made.put("latent_noise.probability", probability)
+        made.put("latent_noise.below_step", below)
 
 
 def opponent_betas(made: Import, value: Any) -> None:
@@ -100,6 +106,13 @@ def opponent_betas(made: Import, value: Any) -> None:
 def off(made: Import, wanted: Any) -> None:
     if wanted:
         raise RecipeError("has no counterpart: set it to false or 0")
+
+
+def page_condition(made: Import, wanted: Any) -> None:
+    if wanted:
+        raise RecipeError(
+            "the program stops where it would widen the pixel decoder: set it to false"
+        )
 
 
 def crops(made: Import, value: Any) -> None:
@@ -145,7 +158,7 @@ TRANSPARENT_VAE = Layout(
         "dataset_args.random_pad_prob": To("data.random_pad"),
         "dataset_args.fullpage_prob": To("data.page_probability"),
         "dataset_args.rgb_prob": By(off),
-        "dataset_args.load_rgb_cond": By(off),
+        "dataset_args.load_rgb_cond": By(page_condition),
         "dataset_args.random_rotate_prob": Without("the program turns pictures and discards them"),
         "dataset_args.random_crop": Without("the program doesn't read it"),
         "dataset_args.load_all": Without("the program doesn't read it"),

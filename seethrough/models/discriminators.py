@@ -81,16 +81,22 @@ class UNetDiscriminator(nn.Module):
         return self.conv9(_active(self.conv8(_active(self.conv7(hidden)))))
 
 
-def discriminator_loss(true: Tensor, decoded: Tensor, kind: Literal["hinge", "vanilla"]) -> Tensor:
+def discriminator_loss(
+    true: Tensor,
+    decoded: Tensor,
+    kind: Literal["hinge", "vanilla"],
+    weights: Tensor | float = 1.0,
+) -> Tensor:
     """What the discriminator learns from its logits (N, 1, h, w) of both, (N,).
 
-    `hinge` asks for logits beyond 1 and -1, `vanilla` is the binary cross-entropy.
+    `weights`, of the same shape, weigh what each logit gives. `hinge` asks for logits beyond 1 and
+    -1, `vanilla` is the binary cross-entropy.
     """
     if kind == "hinge":
         of_true, of_decoded = F.relu(1 - true), F.relu(1 + decoded)
     else:
         of_true, of_decoded = F.softplus(-true), F.softplus(decoded)
-    return 0.5 * (of_true.flatten(1).mean(1) + of_decoded.flatten(1).mean(1))
+    return 0.5 * ((of_true + of_decoded) * weights).flatten(1).mean(1)
 
 
 def adaptive_weight(reconstruction_norm: Tensor, adversarial_norm: Tensor, weight: float) -> Tensor:

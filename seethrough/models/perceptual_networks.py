@@ -145,14 +145,17 @@ def convnext_tiny(weights: Path | None) -> ConvNeXtDistance:
 
 
 def weights_file(given: Path | None, url: str, what: str) -> Path:
-    """The file of a network's weights: the given one, or that of torch's cache, which is asked
-    only when none is given. Nothing is downloaded.
+    """The file of a network's weights: the given one, that of a given folder as hub repositories
+    have it, or that of torch's cache, which is asked only when none is given. Nothing is
+    downloaded.
 
     Raises:
         InputError: when it isn't there, with where it comes from and where it belongs.
     """
     name = url.rpartition("/")[2]
     file = Path(torch.hub.get_dir()) / "checkpoints" / name if given is None else given
+    if file.is_dir():
+        file = file / "model.safetensors"
     if not file.is_file():
         raise InputError(
             f"{file}: no such file, and {what} needs it: get {url} and put it there"

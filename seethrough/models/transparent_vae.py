@@ -312,19 +312,16 @@ class TransparentVAE(ModelMixin, ConfigMixin):
         load_into(self.decoder.model, read_state_dict(decoder_file), decoder_file)
 
     def load_vae_checkpoint(self, file: Path, vae: AutoencoderKL) -> None:
-        """Read a combined checkpoint into this module's decoder and into `vae`.
+        """Read a combined checkpoint into `vae` and into this module's networks.
 
-        Its keys begin with `vae.`, `trans_decoder.` and, in some files, `trans_encoder.`; an
-        encoder in the file replaces ours, else ours stays.
+        Its keys begin with `vae.` and, of networks that the file holds, `trans_decoder.` and
+        `trans_encoder.`; the others stay. Where the autoencoder's decoder was trained alone, the
+        published trainer had no pixel decoder.
 
         Raises:
             InputError: when a key belongs to none of them, or tensors are missing or do not fit.
         """
-        parts: dict[str, nn.Module] = {
-            "vae": vae,
-            "trans_decoder": self.decoder,
-            "trans_encoder": self.encoder,
-        }
+        parts = self._combined(vae)
         states: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
         for key, value in read_state_dict(file).items():
             name, _, rest = key.partition(".")
@@ -334,7 +331,18 @@ class TransparentVAE(ModelMixin, ConfigMixin):
                     "combined VAE checkpoint?"
                 )
             states[name][rest] = value
-        if not states["trans_encoder"]:
-            del parts["trans_encoder"]
         for name, module in parts.items():
-            load_into(module, states[name], file, prefix=f"{name}.")
+            if states[name] or name == "vae":
+                load_into(module, states[name], file, prefix=f"{name}.")
+
+    def combined_state(self, vae: AutoencoderKL) -> dict[str, Tensor]:
+        """Both networks' tensors under the keys of a combined checkpoint."""
+        return {
+            f"{name}.{key}": value
+            for name, module in self._combined(vae).items()
+            for key, value in module.state_dict().items()
+        }
+
+    def _combined(self, vae: AutoencoderKL) -> dict[str, nn.Module]:
+        """What keys of a combined checkpoint begin with, and of which network they are."""
+        return {"vae": vae, "trans_decoder": self.decoder, "trans_encoder": self.encoder}

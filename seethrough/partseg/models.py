@@ -12,6 +12,7 @@ from seethrough.engine.hub import MODEL_FILES, download
 from seethrough.engine.record import read_record
 from seethrough.engine.sources import HashCache, snapshot_commit
 from seethrough.errors import InputError
+from seethrough.inference.device import choose_dtype
 from seethrough.inference.partseg import PartSegModel, load_partseg
 from seethrough.models.semantic_sam_weights import CONFIG
 from seethrough.models.torch_files import TORCH_SUFFIXES
@@ -53,8 +54,7 @@ def choose(settings: ModelSettings, run: Path | None, device: torch.device) -> C
         InputError: when it is not there.
     """
     path, identity = _of_run(run) if run is not None else _given(settings)
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
-    return Choice(path=path, identity=identity, dtype=torch.bfloat16 if bf16 else torch.float32)
+    return Choice(path=path, identity=identity, dtype=choose_dtype(settings.precision, device))
 
 
 def _given(settings: ModelSettings) -> tuple[Path, str]:

@@ -267,6 +267,10 @@ class DepthScores(Stage):
     layer_alpha: LayerAlpha = "premultiplied"
     """How the colour of stored layers relates to alpha where a sample's annotation doesn't say."""
 
+    margin: Fraction = 0.1
+    """By what share the network's RMSE of pages is to lie below the mean's: told, and kept as the
+    metric `reached`, 1 or 0."""
+
     hardware: Execution[Device] = Device()
     """Machine."""
 

@@ -80,13 +80,14 @@ class PartSegModel(Section):
 
 @recipe
 class PartSegData(Data):
-    """Pages with a mask for each body part: COCO run lengths beside the page.
+    """Pages with a mask for each body part: COCO run lengths beside the page, or a label map.
 
     Each source is a sample list. What lies beside a page says `seethrough/data/part_masks.py`.
     """
 
     tags: tuple[str, ...] = TAGS_V3
-    """The classes, in order: tags of V2 or V3, 'head', and 'foreground' for all of them."""
+    """The classes, in order: tags of V1, V2 or V3, 'head', or the classes of face parsing; and
+    'foreground' for all of them."""
 
     target_size: PositiveInt = 1024
     """Side of the square picture in px, which is the SAM's."""

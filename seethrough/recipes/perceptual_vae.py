@@ -32,9 +32,10 @@ from seethrough.recipes.transparent_vae import (
 OF_LAYERS = ("alpha_l1", "alpha_mse", "alpha_dice", "color_l1", "color_mse")
 """Terms of the loss that only the pixel decoder's layers have."""
 
-OF_PICTURES = (
-    "argb_l1", "argb_mse", "argb_huber", "composite_l1", "composite_mse", "lpips", "convnext"
-)  # fmt: skip
+OF_CHANNELS = ("argb_l1", "argb_mse", "argb_huber")
+"""Terms of all channels of what is compared."""
+
+OF_PICTURES = (*OF_CHANNELS, "composite_l1", "composite_mse", "lpips", "convnext")
 """Terms of whatever is compared."""
 
 
@@ -91,12 +92,33 @@ class PerceptualVaeLoss(TransparentVaeLoss):
     color_space: Literal["srgb", "oklab"] = "srgb"
     """In which colours are compared pixel by pixel, as they are or as they look."""
 
+    alpha_reweight: PositiveFloat | None = None
+    """Weigh colour by so many times the true alpha, in the terms of all channels and in what the
+    discriminator judges; none weighs every pixel alike, which the published 1 stands for."""
+
     offset_probability: Fraction = 0.0
     """Probability that latents carry the offset in place of the posterior's noise."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         if not self.backgrounds:
             yield "backgrounds", "needs at least one"
+
+
+@recipe
+class LatentNoise(Section):
+    """Noise on the latents that decoders learn from: what a diffusion model gives them is never
+    quite what the encoder gave."""
+
+    probability: Fraction = 0.0
+    """Probability that the latents of a sample have it; published: 0."""
+
+    below_step: PositiveInt = 1
+    """How strong it is: as at a step of SDXL's diffusion, drawn evenly from 1 to below this one,
+    of 1000. Published: 1, below which there is none."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.probability and not 1 < self.below_step <= 1000:
+            yield "below_step", f"from 2 to 1000 where there is noise, found {self.below_step}"
 
 
 @recipe
@@ -196,6 +218,9 @@ class PerceptualVaeTrain(TransparentVaeTrain):
     loss: PerceptualVaeLoss = change(PerceptualVaeLoss)
     """Loss terms."""
 
+    latent_noise: LatentNoise = LatentNoise()
+    """Noise on latents."""
+
     adversarial: Adversarial = Adversarial()
     """Discriminator."""
 
@@ -231,9 +256,23 @@ class PerceptualVaeTrain(TransparentVaeTrain):
                     yield f"loss.{name}", "needs the pixel decoder, which this leaves out: set 0"
         if not any(getattr(self.loss, name) for name in (*OF_LAYERS, *OF_PICTURES)):
             yield "loss", "compares nothing that is decoded: give one of its terms a weight"
+        if self.loss.alpha_reweight is not None:
+            yield from self._check_reweight()
+        if self.latent_noise.probability and self.model.vae is None:
+            yield "latent_noise.probability", "needs latents of a known scale: give model.vae"
         if self.kepler.weight and self.model.latent_channels % self.kepler.groups:
             channels = self.model.latent_channels
             yield "kepler.groups", f"{channels} channels of latents can't be cut into so many"
+
+    def _check_reweight(self) -> Iterator[tuple[str, str]]:
+        path = "loss.alpha_reweight"
+        if self.model.learn == "vae_decoder":
+            yield path, "weighs layers, and the pixel decoder is left out: set it to none"
+        if (
+            not any(getattr(self.loss, name) for name in OF_CHANNELS)
+            and not self.adversarial.weight
+        ):
+            yield path, f"weighs {', '.join(OF_CHANNELS)} and a discriminator, and there is none"
 
 
 @recipe

@@ -15,10 +15,11 @@ from seethrough.recipes.stand_ins import (
     DrawnSamples,
     shortened,
 )
-from seethrough.recipes.training import Schedule
+from seethrough.recipes.training import Device, Schedule
 from seethrough.recipes.transparent_vae import TransparentVaeData, TransparentVaeTrain
+from seethrough.recipes.vae_scores import VaeScores
 
-STEPS_BEFORE, STEPS = 320, 300
+STEPS_BEFORE, STEPS = 200, 300
 """Of the networks in front, and of the training."""
 
 BATCH = 16
@@ -30,22 +31,31 @@ class PerceptualVaeRehearsal(DrawnSamples):
 
     vae: TransparentVaeTrain = change(
         TransparentVaeTrain,
-        data=change(TransparentVaeData, page_alpha="character", validation=TEST_LIST),
-        schedule=change(
-            Schedule,
-            max_steps=STEPS_BEFORE,
-            warmup_steps=STEPS_BEFORE // 10,
-            validate_every=STEPS_BEFORE,
-        ),
+        data=change(TransparentVaeData, page_alpha="character", crop_to="layers", size_groups=()),
+        schedule=change(Schedule, max_steps=STEPS_BEFORE, warmup_steps=STEPS_BEFORE // 10),
     )
-    """Trains the autoencoders from new weights, and measures them as they are then."""
+    """Trains the autoencoders from new weights, on layers as the chain shows them."""
 
     train: PerceptualVaeTrain = PerceptualVaeTrain()
     """The chain's training."""
 
+    scores: VaeScores = change(
+        VaeScores,
+        vae_before=VAE,
+        transparent_vae_before=TRANSPARENT_VAE,
+        pages=TEST_LIST,
+        target_size=SIDE,
+        hardware=change(Device, device="cpu", threads=2),
+    )
+    """Measures what it learnt on characters that it has not seen."""
+
 
 def rehearse(chain: TransparentVaeChain) -> PerceptualVaeRehearsal:
-    """The rule: sources from the stages in front, smaller pictures, fewer steps, one machine."""
+    """The rule: sources from the stages in front, smaller pictures, fewer steps, one machine.
+
+    Crops are the chain's: a layer fills its picture. Alpha of small layers on a whole character is
+    lost where only the mean over all pixels counts.
+    """
     stage = chain.train
     stage = evolve(
         stage,
@@ -56,7 +66,6 @@ def rehearse(chain: TransparentVaeChain) -> PerceptualVaeRehearsal:
             validation=TEST_LIST,
             global_batch=BATCH,
             target_size=SIDE,
-            crop_to="character",
         ),
         loss=evolve(
             stage.loss,

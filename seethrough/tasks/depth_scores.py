@@ -57,9 +57,17 @@ def depth_scores_stage(stage: DepthScores, context: StageContext) -> StageResult
     table_file.write_text(table)
     names = {NETWORK: "rmse", MEAN: "mean_rmse"}
     names |= {CONTROLLED: "controlled_rmse", UNCONTROLLED: "uncontrolled_rmse"}
+    metrics = {
+        names[system]: found["least_squares/rmse"] for system, found in scores.items() if found
+    }
+    limit = (1 - stage.margin) * metrics["mean_rmse"]
+    reached = metrics["rmse"] <= limit
+    context.report(
+        f"{context.name}: RMSE of pages {metrics['rmse']:.3f}, at most {limit:.3f} to reach: "
+        f"{'reached' if reached else 'NOT reached'}"
+    )
     return StageResult(
-        {"scores": scores_file, "table": table_file},
-        {names[system]: found["least_squares/rmse"] for system, found in scores.items() if found},
+        {"scores": scores_file, "table": table_file}, metrics | {"reached": float(reached)}
     )
 
 

@@ -1,6 +1,5 @@
 """Body parts: a mask for each, by a SAM whose mask decoder has a head a part."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -8,7 +7,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from seethrough.data.draws import Draw
 from seethrough.data.partseg import PartSegDataset
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8
@@ -24,6 +22,7 @@ from seethrough.models.semantic_sam_weights import (
 )
 from seethrough.recipe import Source, evolve
 from seethrough.recipes.partseg import PartSegData, PartSegTrain
+from seethrough.tasks.items import first_items
 from seethrough.tasks.point_loss import point_losses
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext, Task
 
@@ -118,7 +117,7 @@ class PartSeg(Task[PartSegTrain]):
         # One process measures: the others wait, and wouldn't come to a gathering.
         scores = PartScores(data.tags, sync_on_compute=False)
         dataset = partseg_dataset(as_they_are(data, data.validation), self.context)
-        for item in self._items(dataset, "validation", len(dataset)):
+        for item in first_items(dataset, "validation", data, self.context):
             found = self.find(model, item["picture"][None])[0].cpu()
             scores.update(found, item["masks"], item["valid"])
         return scores.compute()
@@ -126,7 +125,7 @@ class PartSeg(Task[PartSegTrain]):
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
         """Pages as they are trained on, their parts, and those found."""
         rows: list[Image8] = []
-        for item in self._items(self.pages, "pictures", SHOWN):
+        for item in first_items(self.pages, "pictures", self.stage.data, self.context, SHOWN):
             page = item["picture"].numpy().transpose(1, 2, 0)
             found = self.find(model, item["picture"][None])[0].cpu().numpy()
             tags = self.stage.data.tags
@@ -135,18 +134,6 @@ class PartSeg(Task[PartSegTrain]):
             ]
             rows.append(joined([page, *parts], axis=1))
         return {"parts": Image.fromarray(joined(rows, axis=0))}
-
-    def _items(self, dataset: PartSegDataset, purpose: str, count: int) -> Iterator[Batch]:
-        """The first pages of a dataset; bad ones are left out where the recipe says so."""
-        for row in range(min(count, len(dataset))):
-            try:
-                item = dataset[Draw(seed=0, stage=purpose, step=0, index=row, sample=row)]
-            except InputError as error:
-                if self.stage.data.bad_samples != "skip":
-                    raise
-                self.context.report(f"{self.context.name}: left out: {error}")
-            else:
-                yield item
 
     def export(self, model: nn.Module, directory: Path) -> dict[str, Path]:
         assert isinstance(model, SemanticSam)

@@ -21,6 +21,7 @@ from seethrough.models.kepler import KeplerQuantizer, codes_used
 from seethrough.models.perceptual_networks import PictureDistance, convnext_tiny, lpips
 from seethrough.recipe import Source
 from seethrough.recipes.perceptual_vae import PerceptualVaeTrain
+from seethrough.tasks.latent_noise import NoisyLatents
 from seethrough.tasks.latents import network_input
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext
 from seethrough.tasks.transfer import on_device
@@ -29,6 +30,7 @@ from seethrough.tasks.transparent_vae_losses import (
     backgrounds,
     compared,
     composite,
+    judgement_weights,
     pixel_terms,
     reconstruction_terms,
     total,
@@ -58,13 +60,21 @@ class JudgedAutoencoders(Autoencoders):
         return self.vae.decoder.conv_out
 
     def forward(
-        self, argb: Tensor, noise: Tensor, with_offset: bool, offset_rows: Tensor | None = None
+        self,
+        argb: Tensor,
+        noise: Tensor,
+        with_offset: bool,
+        offset_rows: Tensor | None = None,
+        change: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """As `Autoencoders`; `offset_rows` (N,) bool have the offset in the noise's place.
 
-        Also returns `last_input`, (N, C, H, W), what the last layer took; where rows may have the
-        offset, beside `offset_picture` the `plain_picture` that noise gives; with a codebook
-        `codes` (N, K), `kepler` and `kepler_prior` (N,); no `argb` unless layers are decoded.
+        Decoders get latents times the first of `change`, plus the second, each (N, ...).
+
+        Also returns `last_input`, (N, C, H, W), what the last layer took; where `picture` may not
+        be it, beside `offset_picture` the `plain_picture` that the posterior's noise alone gives;
+        with a codebook `codes` (N, K), `kepler` and `kepler_prior` (N,); no `argb` unless layers
+        are decoded.
         """
         mean, std = self.transparent_vae.posterior(self.vae, argb)
         result = {"mean": mean, "std": std}
@@ -72,17 +82,18 @@ class JudgedAutoencoders(Autoencoders):
             offset = self.transparent_vae.offset(argb)
             if with_offset:
                 result["offset_picture"] = self._picture(mean + std * offset)
-            if with_offset and offset_rows is not None:
+            if with_offset and (offset_rows is not None or change is not None):
                 with torch.no_grad():
                     result["plain_picture"] = self._picture(mean + std * noise)
             if offset_rows is not None:
                 noise = torch.where(offset_rows[:, None, None, None], offset, noise)
         latents = mean + std * noise
+        given = latents if change is None else latents * change[0] + change[1]
         with _inputs_of(self.last_layer) as inputs:
-            picture = self._picture(latents)
+            picture = self._picture(given)
             if self.decode_layers:
                 decoder = self.transparent_vae.decoder.model
-                result["argb"] = decoder(picture * 0.5 + 0.5, latents)
+                result["argb"] = decoder(picture * 0.5 + 0.5, given)
         result |= {"picture": picture, "last_input": inputs[-1].detach()}
         if self.quantizer is not None:
             found = self.quantizer(latents)
@@ -107,6 +118,7 @@ class PerceptualVaeTask(TransparentVaeTask):
         if stage.loss.convnext > 0:
             self.distances["convnext"] = convnext_tiny(self._file(stage.loss.convnext_tiny))
         self.discriminator: nn.Module | None = None
+        self.latent_noise: NoisyLatents | None = None
 
     def _file(self, source: Source | None) -> Any:
         return None if source is None else self.context.path(source)
@@ -121,6 +133,9 @@ class PerceptualVaeTask(TransparentVaeTask):
                 quantizer = KeplerQuantizer(
                     self.stage.model.latent_channels, section.codes, section.groups, section.beta
                 )
+        if self.stage.latent_noise.probability > 0:
+            scale = float(networks.vae.config["scaling_factor"])
+            self.latent_noise = NoisyLatents(self.stage.latent_noise, scale)
         return JudgedAutoencoders(
             networks.vae, networks.transparent_vae, quantizer, self._decodes_layers()
         )
@@ -162,7 +177,10 @@ class PerceptualVaeTask(TransparentVaeTask):
         argb, draws = network_input(batch["argb"]), batch["draw"]
         weights = self.stage.loss
         noise, rows = self._noise(draws, argb), self._offset_rows(draws, argb.device)
-        out: dict[str, Tensor] = model(argb, noise, weights.identity > 0, rows)
+        change = None
+        if self.latent_noise is not None:
+            change = self.latent_noise.change(draws, noise.shape[1:], noise.device)
+        out: dict[str, Tensor] = model(argb, noise, weights.identity > 0, rows, change)
         found = {key: value.float() for key, value in out.items() if key != "codes"}
         pictures, targets = compared(found, argb)
         terms = weighted(
@@ -172,7 +190,8 @@ class PerceptualVaeTask(TransparentVaeTask):
         loss = total(terms, weights)
         logged = {name: term.detach() for name, term in terms.items()}
         if self.discriminator is not None and draws[0].step >= self.stage.adversarial.start_step:
-            doubt = -self._judged(pictures).mean((1, 2, 3))
+            logits = self._judged(pictures)
+            doubt = -(logits * self._shares(targets, logits)).mean((1, 2, 3))
             decoded = out["argb"] if self._decodes_layers() else out["picture"]
             share = self._adaptive_weight(loss, doubt, decoded, out["last_input"], model)
             loss = loss + (share * doubt).sum()
@@ -206,6 +225,9 @@ class PerceptualVaeTask(TransparentVaeTask):
         logits = self.discriminator(pictures).float()
         self.discriminator.requires_grad_(True)
         return logits
+
+    def _shares(self, targets: Tensor, logits: Tensor) -> Tensor | float:
+        return judgement_weights(targets, logits, self.stage.loss.alpha_reweight)
 
     def _adaptive_weight(
         self, loss: Tensor, doubt: Tensor, decoded: Tensor, last_input: Tensor, model: nn.Module
@@ -241,7 +263,8 @@ class PerceptualVaeTask(TransparentVaeTask):
     def opponent_loss(self, opponent: nn.Module, batch: Batch, first: Loss) -> Loss:
         del batch
         true, decoded = opponent(torch.cat(first.shown)).float().chunk(2)
-        loss = discriminator_loss(true, decoded, self.stage.adversarial.loss).sum()
+        shares = self._shares(first.shown[0], true)
+        loss = discriminator_loss(true, decoded, self.stage.adversarial.loss, shares).sum()
         terms = {
             "logits_true": true.detach().mean((1, 2, 3)).sum(),
             "logits_decoded": decoded.detach().mean((1, 2, 3)).sum(),

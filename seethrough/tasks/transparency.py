@@ -1,6 +1,6 @@
 """Transparency: the mask of what is transparent in a photo, by the transformer of SD3.5."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from seethrough.data.class_colours import nearest_class, paint
 from seethrough.data.draws import Draw
-from seethrough.data.transparency import TransparencyDataset
 from seethrough.errors import InputError
 from seethrough.inference.grid import picture_grid
 from seethrough.metrics import mask_losses
@@ -28,6 +27,7 @@ from seethrough.models.sd3 import (
     transformer_folder,
 )
 from seethrough.recipes.transparency import TransparencyLoraTrain, TransparencyTrain
+from seethrough.tasks.items import first_items
 from seethrough.tasks.noise import normal
 from seethrough.tasks.photos import PhotoTask, held_out_dataset
 from seethrough.tasks.task import Batch, Loss, ParameterGroup, StageContext
@@ -174,7 +174,7 @@ class Transparency(PhotoTask[TransparencyTrain]):
         held_out = held_out_dataset(self.stage.data, self.context)
         scores = [
             (item["difficulty"], self._score(model, item))
-            for item in self._items(held_out, "validation", len(held_out))
+            for item in first_items(held_out, "validation", self.stage.data, self.context)
         ]
         if not scores:
             return {}
@@ -189,22 +189,10 @@ class Transparency(PhotoTask[TransparencyTrain]):
         soft = self.soft_masks(model, photo, [item["draw"]])[0]
         return image_scores(soft, item["mask"].to(soft.device))
 
-    def _items(self, dataset: TransparencyDataset, purpose: str, count: int) -> Iterator[Batch]:
-        """The first photos of a dataset; bad ones are left out where the recipe says so."""
-        for row in range(min(count, len(dataset))):
-            try:
-                item = dataset[Draw(seed=0, stage=purpose, step=0, index=row, sample=row)]
-            except InputError as error:
-                if self.stage.data.bad_samples != "skip":
-                    raise
-                self.context.report(f"{self.context.name}: left out: {error}")
-            else:
-                yield item
-
     def pictures(self, model: nn.Module) -> dict[str, Image.Image]:
         """Rows of a photo as it is trained on, its mask, and the predicted one."""
         shown: list[Tensor] = []
-        for item in self._items(self.photos, "pictures", SHOWN):
+        for item in first_items(self.photos, "pictures", self.stage.data, self.context, SHOWN):
             photo = item["photo"][None].to(self.context.device)
             soft = self.soft_masks(model, photo, [item["draw"]])[0].cpu()
             truth = paint(item["mask"][None], self.colours)[0]

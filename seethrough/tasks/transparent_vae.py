@@ -168,7 +168,7 @@ class TransparentVaeTask(LayerPictures[TransparentVaeTrain]):
     def measured(self, model: Autoencoders, item: Batch) -> dict[str, float]:
         """Measures of one item's layer; what can't be told of it is left out."""
         layer = self._input(item["layer"])
-        return _alpha_errors(layer, self._decode(model, layer))
+        return alpha_errors(layer, self._decode(model, layer))
 
     def _decode(self, model: Autoencoders, argb: Tensor) -> Tensor:
         latents = model.transparent_vae.encode(model.vae, argb)
@@ -199,7 +199,7 @@ class TransparentVaeTask(LayerPictures[TransparentVaeTrain]):
         model.vae.register_to_config(scaling_factor=self.stage.model.scaled_std / deviation)
 
 
-def _alpha_errors(argb: Tensor, rgba: Tensor) -> dict[str, float]:
+def alpha_errors(argb: Tensor, rgba: Tensor) -> dict[str, float]:
     """Mean absolute error of a decoded layer's alpha, and its IoU at 0.5, which no empty picture
     has, of a layer (1, 4, H, W) ARGB and what was decoded, RGBA."""
     true_alpha, alpha = argb[0, 0], rgba[0, 3]

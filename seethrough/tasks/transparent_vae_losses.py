@@ -74,18 +74,41 @@ def compared(out: Mapping[str, Tensor], argb: Tensor) -> tuple[Tensor, Tensor]:
 def pixel_terms(
     pictures: Tensor, targets: Tensor, background: Tensor, weights: PerceptualVaeLoss
 ) -> dict[str, Tensor]:
-    """Errors (N,) of pictures or layers, and of their composites over `background`, a channel."""
+    """Errors (N,) of pictures or layers, and of their composites over `background`, a channel.
+
+    With `weights.alpha_reweight` the colour of layers counts by the true alpha.
+    """
+    share = channel_weights(targets, weights.alpha_reweight)
     shown, wanted = composite(pictures, background), composite(targets, background)
     if weights.color_space == "oklab":
         pictures, targets = _as_seen(pictures), _as_seen(targets)
         shown, wanted = oklab(shown), oklab(wanted)
     return {
-        "argb_l1": _mean(abs(pictures - targets)),
-        "argb_mse": _mean((pictures - targets) ** 2),
-        "argb_huber": _mean(F.huber_loss(pictures, targets, reduction="none")),
+        "argb_l1": _mean(abs(pictures - targets) * share),
+        "argb_mse": _mean((pictures - targets) ** 2 * share),
+        "argb_huber": _mean(F.huber_loss(pictures, targets, reduction="none") * share),
         "composite_l1": _mean(abs(shown - wanted)),
         "composite_mse": _mean((shown - wanted) ** 2),
     }
+
+
+def channel_weights(targets: Tensor, reweight: float | None) -> Tensor | float:
+    """Weights of the errors of layers (N, 4, H, W): 1 for alpha, `reweight` times the true alpha
+    for colour; 1 for all without it."""
+    if reweight is None:
+        return 1.0
+    alpha = targets[:, :1].clamp(0, 1)
+    return torch.cat([torch.ones_like(alpha), (alpha * reweight).expand(-1, 3, -1, -1)], 1)
+
+
+def judgement_weights(targets: Tensor, logits: Tensor, reweight: float | None) -> Tensor | float:
+    """Weights of a discriminator's logits (N, 1, h, w) of layers (N, 4, H, W): `reweight` times
+    the true alpha there; 1 for all without it."""
+    if reweight is None:
+        return 1.0
+    alpha = targets[:, :1].clamp(0, 1) * reweight
+    size = (logits.shape[-2], logits.shape[-1])
+    return F.interpolate(alpha, size, mode="bilinear", align_corners=False)
 
 
 def composite(pictures: Tensor, background: Tensor) -> Tensor:

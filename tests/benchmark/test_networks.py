@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
@@ -65,6 +65,15 @@ def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def vgg16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with VGG16, as the hub has it."""
+    folder = tmp_path_factory.mktemp("vgg16")
+    state = torch.load(write_vgg16(folder / "vgg16.pth"), weights_only=True)
+    save_file(state, folder / "model.safetensors")
+    return folder
+
+
 def test_a_text_and_a_picture_have_one_score_whatever_is_beside_them(clip: Path):
     model = Clip(clip, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
@@ -84,7 +93,7 @@ def test_a_folder_without_a_part_of_clip_is_refused(clip: Path, tmp_path: Path):
         Clip(tmp_path, torch.device("cpu"))
 
 
-def test_all_measures_of_layers(clip: Path, inception: Path, tmp_path: Path):
+def test_all_measures_of_layers(clip: Path, inception: Path, vgg16: Path, tmp_path: Path):
     pages = tmp_path / "pages"
     samples = write_list(
         pages.parent / "list.txt",
@@ -104,7 +113,7 @@ def test_all_measures_of_layers(clip: Path, inception: Path, tmp_path: Path):
     benchmark(
         "layers", samples, predictions, f"--out={out}", "--layer_alpha=straight",
         "--resolution=48", "--cutout=176", "--device=cpu", f"--clip=file:{clip}",
-        f"--inception=file:{inception}", f"--lpips=file:{write_vgg16(tmp_path / 'vgg16.pth')}",
+        f"--inception=file:{inception}", f"--lpips=file:{vgg16}",
     )  # fmt: skip
     found = results(out)
     assert found["missing"] == []
@@ -133,5 +142,6 @@ def test_weights_that_a_flag_names_must_be_there(
     words = ("layers", samples, tmp_path / "predicted", f"--out={tmp_path / 'out'}")
     benchmark(*words, f"--lpips=file:{tmp_path / 'none.pth'}", code=2)
     assert "--lpips" in capsys.readouterr().err
-    benchmark(*words, "--clip=hub:someone/clip", code=2)
-    assert "--clip: hub model someone/clip" in capsys.readouterr().err
+    for flag in ("--clip", "--lpips"):
+        benchmark(*words, f"{flag}=hub:someone/model", code=2)
+        assert f"{flag}: hub model someone/model" in capsys.readouterr().err

@@ -1,10 +1,6 @@
 """Part segmentation measured as a user starts it."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +8,11 @@ import pytest
 from PIL import Image
 
 from seethrough.data.part_masks import encode_mask
+from seethrough.data.part_tags import FACE_CLASSES
 from seethrough.data.tags import TAGS_V2
 from tests.benchmark.conftest import benchmark, results, table
+from tests.processes import Warm
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = (10, 12)
 NAMES = ("a", "b", "c")
 
@@ -89,6 +86,21 @@ def test_the_measures_of_three_pages(pages: Path, found: Path, tmp_path: Path):
     assert [case.split("<")[0] for case in cases] == ["a: neck", "b: neck"]
 
 
+def test_faces_are_measured_against_their_label_map(tmp_path: Path):
+    page, labels = np.zeros((*SIZE, 3), np.uint8), np.zeros(SIZE, np.uint8)
+    labels[:, 2:6] = FACE_CLASSES.index("skin")
+    Image.fromarray(page).save(tmp_path / "a.png")
+    Image.fromarray(labels).save(tmp_path / "a_faceseg.png")
+    masks = {"skin": columns(2, 4), "l_eye": columns(0, 0), "r_eye": columns(0, 1)}
+    entries = [{**encode_mask(mask), "tag": tag} for tag, mask in masks.items()]
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "a.png_masks.json").write_text(json.dumps(entries))
+    benchmark("partseg", tmp_path, tmp_path / "found", f"--out={tmp_path / 'out'}")
+    rows = results(tmp_path / "out")["rows"]
+    assert rows["skin"]["iou"] == pytest.approx(0.5)
+    assert (rows["l_eye"]["false_parts"], rows["r_eye"]["false_parts"]) == (0, 1)
+
+
 def test_masks_that_do_not_fit_are_told(
     pages: Path, found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -112,37 +124,18 @@ def test_what_different_models_found_is_not_measured_together(
     assert "are of different parts" in capsys.readouterr().err
 
 
-def test_on_two_processes_each_sample_counts_once(pages: Path, found: Path, tmp_path: Path):
+def test_on_two_processes_each_sample_counts_once(
+    pages: Path, found: Path, tmp_path: Path, warm: Warm
+):
     (found / "b_masks.json").unlink()
-    words = ["partseg", str(pages), str(found)]
+    words = ("partseg", str(pages), str(found))
     benchmark(*words, f"--out={tmp_path / 'one'}", code=1)
-    command = [sys.executable, "-m", "seethrough.benchmark", *words, f"--out={tmp_path / 'two'}"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    # What torchrun sets, without its start.
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=280) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [1, 1], said
+    program = "seethrough.benchmark.__main__"
+    done = warm.run(*words, f"--out={tmp_path / 'two'}", program=program, world=2)
+    assert done.codes == [1, 1], done.err
     one, two = (results(tmp_path / name) for name in ("one", "two"))
     assert two["rows"] == one["rows"] and two["failed"] == one["failed"]
     assert two["rows"]["all"]["count"] == 2
-    assert sum(out.count("the worst cases") for out, _ in said) == 1
+    assert done.out.count("the worst cases") == 1
     # Each of the two pages that could be measured was measured by one process.
-    for page in ("a.png", "c.png"):
-        assert sum(out.count(page) for out, _ in said) == 1
+    assert done.out.count("a.png") == done.out.count("c.png") == 1

@@ -225,3 +225,24 @@ def test_what_is_refused(
     program("convert", f"{tmp_path / 'two.pt'}:other", tmp_path / "other.safetensors")
     said = program("convert", unet_folder, tmp_path / "one.safetensors", code=2)
     assert "is there already: give a new name" in said
+
+
+@pytest.mark.parametrize("name", ["trans_vae", "transparent_vae"])
+def test_two_folders_become_a_combined_checkpoint_and_again_two(
+    autoencoders: Path, tmp_path: Path, program: Program, name: str
+) -> None:
+    """A pipeline's two, or what a stage that trains them makes."""
+    (autoencoders / "trans_vae").rename(autoencoders / name)
+    file = tmp_path / "checkpoint-100.safetensors"
+    program("convert", autoencoders, file)
+    assert {key.partition(".")[0] for key in load_file(file)} == {
+        "vae", "trans_decoder", "trans_encoder",
+    }  # fmt: skip
+    assert "trans_decoder.model.conv_out.weight" in load_file(file)
+    program("convert", file, tmp_path / "split", f"--config={autoencoders}")
+    for old, new in (("vae", "vae"), (name, "trans_vae")):
+        found = tmp_path / "split" / new
+        assert equal(read_state_dict(found), read_state_dict(autoencoders / old))
+        assert json.loads((found / "config.json").read_text()) == json.loads(
+            (autoencoders / old / "config.json").read_text()
+        )

@@ -80,6 +80,26 @@ def test_mirroring_is_mirroring(page: Path) -> None:
         assert np.array_equal(view.picture(pixels, 60), np.flip(whole, axes))
 
 
+def test_the_left_eye_of_a_mirrored_face_is_on_the_left(tmp_path: Path) -> None:
+    """Its classes are told apart by sides of the picture."""
+    labels = np.zeros((8, 8), np.uint8)
+    labels[2, 1], labels[2, 6], labels[5, 3] = 4, 5, 10
+    Image.fromarray(labels).save(tmp_path / "page_faceseg.png")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "page.png")
+    faces = dataset(
+        tmp_path,
+        tags=("l_eye", "r_eye", "nose"),
+        target_size=8,
+        random_flip=1.0,
+        flip_horizontal=1.0,
+        flip_vertical=0.0,
+    )
+    # The label map of a page is no page.
+    assert len(faces) == 1
+    places = [np.argwhere(mask).tolist() for mask in faces[at(0)]["masks"].numpy()]
+    assert places == [[[2, 1]], [[2, 6]], [[5, 4]]]
+
+
 def test_detail_and_colour_change_the_picture_alone(page: Path) -> None:
     plain = dataset(page)[at(0)]
     for option in ({"random_hsv": 1.0}, {"random_downscale": 1.0, "downscale_sizes": (16,)}):

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -21,19 +19,13 @@ from seethrough.decompose import lock
 from seethrough.decompose.__main__ import main
 from seethrough.inference import viewer
 from tests.decompose.models import RESOLUTION
+from tests.processes import Warm
 
-ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = "seethrough.decompose.__main__"
 
 
 def flags(model: Path, out: Path) -> list[str]:
     return [f"--layers=file:{model}", f"--resolution={RESOLUTION}", "--steps=2", f"--out={out}"]
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "seethrough.decompose", *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -49,26 +41,24 @@ def results(out: Path) -> set[str]:
 
 
 def test_a_folder_that_was_interrupted_goes_on_where_it_stopped(
-    layer_model: Path, pictures: Path, tmp_path: Path
+    layer_model: Path, pictures: Path, tmp_path: Path, warm: Warm
 ) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
     for index in range(4):
         shutil.copy(pictures / "two.png", pictures / f"u{index:02}.png")
-    killed = start(str(pictures), *flags(layer_model, out))
-    while not (out / "one" / "record.json").exists():
-        assert killed.poll() is None, killed.communicate()[1]
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    command = (str(pictures), *flags(layer_model, out))
+    env: dict[str, str | None] = {"XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]}
+    killed = warm.start(*command, program=PROGRAM, env=env)
+    killed.until((out / "one" / "record.json").exists)
+    killed.kill()
     done = {path.parent for path in out.glob("*/record.json")}
     assert 1 <= len(done) < 6
     before = {path: path.stat().st_mtime_ns for folder in done for path in folder.iterdir()}
 
-    again = start(str(pictures), *flags(layer_model, out))
-    said, problems = again.communicate()
-    assert again.returncode == 0, problems
-    assert f"{len(done)} of 6 are done already" in said
-    assert f"1 of {6 - len(done)}: " in said and " left\n" in said
+    again = warm.run(*command, program=PROGRAM, env=env)
+    assert again.code == 0, again.err
+    assert f"{len(done)} of 6 are done already" in again.out
+    assert f"1 of {6 - len(done)}: " in again.out and " left\n" in again.out
     assert {path: path.stat().st_mtime_ns for path in before} == before
     # The same bytes as without an interruption; nothing of the killed process is left.
     assert main([str(pictures), *flags(layer_model, whole)]) == 0

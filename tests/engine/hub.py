@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 import attrs
 
-from tests.engine.conftest import ROOT
+from tests.processes import ROOT
 
 READER, WRITER, STRANGER = "hf_reader", "hf_writer", "hf_stranger"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from seethrough.engine.bad_samples import FILE, count, note
-from tests.engine.conftest import CHAIN, Warm, record, weights
+from tests.engine.conftest import CHAIN, record, weights
+from tests.processes import Warm
 
 SKIP = "--train.data.bad_samples=skip"
 BAD = "--train.bad_row=7"

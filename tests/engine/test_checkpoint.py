@@ -20,7 +20,7 @@ from seethrough.engine.checkpoint import (
     verify_checkpoint,
 )
 from seethrough.errors import InputError
-from tests.engine.conftest import ENVIRONMENT, ROOT
+from tests.processes import ENVIRONMENT, ROOT
 
 
 def parts(value: float, size: int = 1000) -> dict[str, object]:

@@ -11,7 +11,8 @@ from accelerate import Accelerator
 from seethrough.data.draws import Draw
 from seethrough.engine.divergence import LossWatch
 from seethrough.tasks.task import Loss, Parts
-from tests.engine.conftest import CHAIN, Warm
+from tests.engine.conftest import CHAIN
+from tests.processes import Warm
 
 NAMES = ("first", "second", "never")
 

@@ -13,7 +13,8 @@ from seethrough.engine.environment import environment_of, settings
 from seethrough.engine.plan import make_plan
 from seethrough.recipe import Experiment, evolve, flatten, load
 from seethrough.recipes.environment import Environment
-from tests.engine.conftest import CHAIN, ENVIRONMENT, ROOT, Warm
+from tests.engine.conftest import CHAIN
+from tests.processes import ENVIRONMENT, ROOT, Warm
 
 ALL = Environment(
     hf_home="~/hub",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import CHAIN, ROOT, command, free_port
+from tests.engine.conftest import CHAIN
 from tests.engine.hub import (
     COMMIT,
     CONTENT,
@@ -25,6 +25,7 @@ from tests.engine.hub import (
     running_hub,
     users,
 )
+from tests.processes import ROOT, command, free_port
 
 INSTEAD = "or put its files in a folder and name that: file:FOLDER"
 FETCH = """

@@ -13,9 +13,11 @@ import pytest
 from seethrough.engine.execute import Work
 from seethrough.recipe import Output
 from tests.engine.chain import Total
-from tests.engine.conftest import CHAIN, ENVIRONMENT, ROOT, Warm, command, record, weights
+from tests.engine.conftest import CHAIN, record, weights
+from tests.processes import ENVIRONMENT, ROOT, Warm, command
 
 TWO = "--train.hardware.processes=2"
+SLOW = ("--train.pause=0.05", "--train.schedule.max_steps=2000")
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -119,25 +121,19 @@ def test_a_split_that_does_not_fit_the_outer_launcher(warm: Warm, tmp_path: Path
     assert done.err.count("data.global_batch=8 doesn't split over 3 processes") == 1
 
 
-def test_killing_the_launcher_takes_its_ranks_along(tmp_path: Path) -> None:
-    slow = ("--train.pause=0.05", "--train.schedule.max_steps=2000")
+def saved(runs: Path) -> bool:
+    return any(runs.glob("chain/train/checkpoints/step-*"))
+
+
+def test_killing_the_launcher_takes_its_ranks_along(warm: Warm, tmp_path: Path) -> None:
     variable = "--environment.nccl_p2p_level=NVL"
-    arguments = command(CHAIN, f"--runs={tmp_path}", TWO, *slow, variable)
-    launcher = subprocess.Popen(
-        arguments, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        limit = time.monotonic() + 60
-        while not list(tmp_path.glob("chain/train/checkpoints/step-*")):
-            assert time.monotonic() < limit and launcher.poll() is None
-            time.sleep(0.05)
-        ranks = children(launcher.pid)
-        assert len(ranks) == 2 and all(map(alive, ranks))
-        for pid in ranks:
-            assert b"NCCL_P2P_LEVEL=NVL" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    finally:
-        launcher.send_signal(signal.SIGKILL)
-        launcher.wait()
+    launcher = warm.start(CHAIN, f"--runs={tmp_path}", TWO, *SLOW, variable)
+    launcher.until(lambda: saved(tmp_path))
+    ranks = children(launcher.pids[0])
+    assert len(ranks) == 2 and all(map(alive, ranks))
+    for pid in ranks:
+        assert b"NCCL_P2P_LEVEL=NVL" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    launcher.kill()
     limit = time.monotonic() + 10
     while any(map(alive, ranks)):
         assert time.monotonic() < limit, "ranks outlive their launcher"
@@ -158,18 +154,18 @@ def test_bad_input_on_a_rank_is_said_once(warm: Warm, tmp_path: Path, workers: i
         assert "Traceback" not in done.err and "Error" not in done.err
 
 
-def test_failures_of_own_processes(tmp_path: Path) -> None:
-    done = run(*command(CHAIN, f"--runs={tmp_path}", TWO, "--train.bad_row=7"))
-    assert done.returncode == 2
-    assert done.stderr.count("row 7 can't be read: mend it") == 1
-    assert "Traceback" not in done.stderr
+def test_failures_of_own_processes(warm: Warm, tmp_path: Path) -> None:
+    done = warm.run(CHAIN, f"--runs={tmp_path}", TWO, "--train.bad_row=7")
+    assert done.code == 2
+    assert done.err.count("row 7 can't be read: mend it") == 1
+    assert "Traceback" not in done.err
     failure = json.loads((tmp_path / "chain/train/failure.json").read_text())
     assert failure["message"].endswith("row 7 can't be read: mend it")
 
-    done = run(*command(CHAIN, f"--runs={tmp_path}", TWO, "--train.bug_row=7", "--redo=train"))
-    assert done.returncode == 1
-    assert done.stderr.count("RuntimeError: a bug at row 7") == 1
-    assert "train: a process failed; its traceback stands above" in done.stderr
+    done = warm.run(CHAIN, f"--runs={tmp_path}", TWO, "--train.bug_row=7", "--redo=train")
+    assert done.code == 1
+    assert done.err.count("RuntimeError: a bug at row 7") == 1
+    assert "train: a process failed; its traceback stands above" in done.err
 
 
 def test_bad_input_on_an_own_process_alone(warm: Warm, tmp_path: Path) -> None:
@@ -181,18 +177,10 @@ def test_bad_input_on_an_own_process_alone(warm: Warm, tmp_path: Path) -> None:
     assert "Traceback" not in done.err
 
 
-def test_a_rank_that_is_killed_ends_the_run(tmp_path: Path) -> None:
-    arguments = command(
-        CHAIN, f"--runs={tmp_path}", TWO, "--train.pause=0.05", "--train.schedule.max_steps=2000"
-    )
-    launcher = subprocess.Popen(
-        arguments, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-    )
-    limit = time.monotonic() + 60
-    while not list(tmp_path.glob("chain/train/checkpoints/step-*")):
-        assert time.monotonic() < limit and launcher.poll() is None
-        time.sleep(0.05)
-    os.kill(children(launcher.pid)[1], signal.SIGKILL)
-    _, err = launcher.communicate(timeout=30)
-    assert launcher.returncode == 2
-    assert "train: a process was ended by SIGKILL: see whether the machine ran out of" in err
+def test_a_rank_that_is_killed_ends_the_run(warm: Warm, tmp_path: Path) -> None:
+    launcher = warm.start(CHAIN, f"--runs={tmp_path}", TWO, *SLOW)
+    launcher.until(lambda: saved(tmp_path))
+    os.kill(children(launcher.pids[0])[1], signal.SIGKILL)
+    done = launcher.wait()
+    assert done.code == 2
+    assert "train: a process was ended by SIGKILL: see whether the machine ran out of" in done.err

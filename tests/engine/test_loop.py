@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.engine.conftest import CHAIN, Warm, record, weights
+from tests.engine.conftest import CHAIN, record, weights
+from tests.processes import Warm
 
 LONG = ("--train.schedule.max_steps=20", "--train.pause=0.01")
 EMA = "--train.optim.ema_decay=0.9"

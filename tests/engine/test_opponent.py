@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from seethrough.engine.checkpoint import load_checkpoint
 from seethrough.recipe import evolve
-from tests.engine.conftest import Warm
 from tests.engine.duel import DuelTrain
+from tests.processes import Warm
 
 DUEL = "tests/engine/duel.py"
 
@@ -76,10 +76,22 @@ def test_resumed_in_the_middle_both_end_in_the_same_bits(
     assert not any(torch.equal(value, end[key]) for key, value in start.items())
 
 
-def test_an_opponent_s_loss_that_is_not_finite_stops_the_run(warm: Warm, tmp_path: Path) -> None:
-    done = warm.run(DUEL, f"--runs={tmp_path}", "--train.nan_judgement_step=3")
+@pytest.mark.parametrize(
+    ("field", "who", "options"),
+    [
+        ("nan_judgement_step", "the opponent: ", "its own lr or its own max_grad_norm"),
+        ("nan_step", "", "optim.lr or optim.max_grad_norm"),
+    ],
+)
+def test_of_two_that_diverge_the_first_is_named(
+    warm: Warm, tmp_path: Path, field: str, who: str, options: str
+) -> None:
+    """Each spoils the other at the next step, and nobody looks before the sixth."""
+    rarely = [f"--train.schedule.{name}=6" for name in ("log_every", "checkpoint_every")]
+    done = warm.run(DUEL, f"--runs={tmp_path}", f"--train.{field}=1", *rarely)
     assert done.code == 2
-    assert "train: the opponent: the loss of step 3 (counted from 0) is not finite" in done.err
+    assert f"train: {who}the loss of step 1 (counted from 0) is not finite" in done.err
+    assert f"or lower {options}. There is no checkpoint." in done.err
 
 
 def test_what_one_network_alone_can_have_is_refused() -> None:

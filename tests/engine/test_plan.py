@@ -14,7 +14,8 @@ from seethrough.engine.plan import make_plan
 from seethrough.recipe import Resolved, evolve, load
 from seethrough.recipes.layerdiff import LayerDiff2DTrain
 from seethrough.recipes.training import AdamW, AdamW8bit
-from tests.engine.conftest import CHAIN, ROOT, Warm
+from tests.engine.conftest import CHAIN
+from tests.processes import ROOT, Warm
 
 LIGHT = (
     "plan", "memory", "record", "drift", "sources", "files", "ranks", "launch", "runner",

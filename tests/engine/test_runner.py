@@ -9,7 +9,8 @@ import pytest
 from seethrough.engine.runner import adopt, run
 from seethrough.errors import InputError
 from seethrough.recipe import Resolved, load
-from tests.engine.conftest import CHAIN, ROOT, Warm, record, weights
+from tests.engine.conftest import CHAIN, record, weights
+from tests.processes import ROOT, Warm
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # pyr
 
 from seethrough.engine.tracking import check_tracker
 from seethrough.errors import InputError
-from tests.engine.conftest import CHAIN, Running, Warm, weights
+from tests.engine.conftest import CHAIN, weights
 from tests.engine.wandb_file import read_records
+from tests.processes import Running, Warm
 
 OPTIONS = ["--train.schedule.pictures_every=3", "--train.schedule.validate_every=3"]
 LONG = ["--train.schedule.max_steps=12", *OPTIONS]

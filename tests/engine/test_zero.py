@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from seethrough.engine.checkpoint import load_checkpoint
-from tests.engine.conftest import CHAIN, Done, Warm, weights
+from tests.engine.conftest import CHAIN, weights
 from tests.engine.test_loop import difference, kill_once_seen, log
+from tests.processes import Done, Warm
 
 # 15 is odd: parameters don't divide by two, and their last part is padded.
 OPTIONS = ("--train.optim.ema_decay=0.9", "--train.width=15", "--train.schedule.max_steps=8")

@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,9 +14,8 @@ from PIL import Image
 from seethrough.data.trans10k import find_pairs, read_mask
 from seethrough.evaluate.__main__ import main
 from seethrough.metrics.segmentation import TransLabScores
+from tests.processes import Warm
 from tests.segment.conftest import write_photo
-
-ROOT = Path(__file__).resolve().parents[2]
 
 COLOURS = {"things": (255, 0, 0), "stuff": (255, 255, 255)}
 
@@ -111,16 +108,13 @@ def test_translab_sums_areas_of_512_px_squares(model: Path, trans10k: Path, tmp_
 
 
 def test_each_photo_counts_once_on_any_number_of_processes(
-    model: Path, trans10k: Path, tmp_path: Path
+    model: Path, trans10k: Path, tmp_path: Path, warm: Warm
 ) -> None:
     flags = [str(trans10k), f"--model=file:{model}"]
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert main([*flags, f"--out={alone}"]) == 0
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "seethrough.evaluate"]
-    subprocess.run(
-        [sys.executable, *launch, *flags, f"--out={together}"],
-        check=True, capture_output=True, cwd=ROOT,
-    )  # fmt: skip
+    done = warm.run(*flags, f"--out={together}", program="seethrough.evaluate.__main__", world=2)
+    assert done.codes == [0, 0], done.err
     for path in alone.rglob("*.*"):
         assert path.read_bytes() == (together / path.relative_to(alone)).read_bytes()
     assert results(together)["image"]["mix"]["images"] == PHOTOS

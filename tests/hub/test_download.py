@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from seethrough.decompose.layout import PARTS
-from tests.engine.conftest import free_port
 from tests.engine.hub import COMMIT, File, Files, Hub, Model, users
 from tests.hub.conftest import MB, User, contents
+from tests.processes import free_port
 
 BIG = "unet/weights.safetensors"
 SIZE = 24 * MB

@@ -4,9 +4,9 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from tests.engine.conftest import free_port
 from tests.engine.hub import COMMIT, READER, WRITER, File, Hub, Model, users
 from tests.hub.conftest import MB, User, contents
+from tests.processes import free_port
 
 
 def sha256(path: Path) -> str:

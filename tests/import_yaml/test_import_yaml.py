@@ -10,6 +10,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seethrough.data.part_tags import TAGS_V1
+from seethrough.data.tags import TAGS_V2
 from seethrough.import_yaml.__main__ import main
 from seethrough.import_yaml.document import read_documents
 from seethrough.import_yaml.layouts import LAYOUTS, Program, program_of
@@ -120,14 +122,26 @@ def test_crops_and_conditions(configuration: Configuration) -> None:
     loss = (
         "train_vae_decoder: true\nloss_type: lpips\nloss_args:\n"
         "  disc_factor: 1.0\n  disc_in_channels: 4\n  discriminator: unet_sn\n"
-        "  perceptual_weight: 0.0"
+        "  perceptual_weight: 0.0\nalpha_reweight: 2.0"
     )
-    made, said = configuration("test_vae", {"train_vae_decoder: false": loss})
+    noise = {"noise_max_step: 1": "noise_max_step: 300", "noise_prob: 0.0": "noise_prob: 0.5"}
+    made, said = configuration("test_vae", {"train_vae_decoder: false": loss, **noise})
+    assert stage(made).latent_noise.probability == 0.5
+    assert stage(made).latent_noise.below_step == 300 and stage(made).loss.alpha_reweight == 2
     assert stage(made).model.learn == "decoders" and stage(made).loss.lpips == 0
     assert stage(made).adversarial.discriminator == "unet_sn"
     assert stage(made).adversarial.weight == 0.5 and "loss_args.disc_in_channels" in said
     made, _ = configuration("config", {"default: 1\n": "default: null\n"}, "--processes=2")
     assert stage(made).data.global_batch == 16
+
+
+def test_classes_by_their_number(configuration: Configuration) -> None:
+    for count, tags in ((20, TAGS_V1), (19, TAGS_V2)):
+        change = {"class_num: 24\n  target_size": f"class_num: {count}\n  target_size"}
+        made, said = configuration("test_partseg", change, "--part=1")
+        assert stage(made).data.tags == tags
+        # As many has face parsing, whose names nothing in the file tells.
+        assert ("FACE_CLASSES" in said) == (count == 19)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +171,11 @@ def test_crops_and_conditions(configuration: Configuration) -> None:
             "test_vae",
             {"trans_decoder: true": "trans_decoder: false"},
             "neither decoder",
+        ),
+        (
+            "test_vae",
+            {"target_size": "load_rgb_cond: true\n  target_size"},
+            "would widen the pixel",
         ),
         ("config", {"trans10k": "gdd"}, "the only dataset is trans10k"),
         ("test_partseg", {}, "--part=1 (from line 2) or 2 (from line 30)"),

@@ -1,12 +1,12 @@
 import base64
 import io
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser
 
 from seethrough.inference.composite import flatten
 from seethrough.inference.report import report_character, write_report
@@ -15,7 +15,6 @@ from seethrough.metrics.layers import LayerMetrics, Truth, score_character
 SIDE = 24
 TAGS = ("back hair", "face", "tail", "wings")
 TITLE = "Layers & <numbers>"
-CHROMIUM = shutil.which("chromium")
 
 
 def disc(x: int, radius: int, color: tuple[int, int, int]) -> np.ndarray:
@@ -165,29 +164,20 @@ def test_a_report_without_truth_or_comparison(tmp_path: Path):
     assert len(page.all("img")) == 3
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
-def test_a_browser_shows_it_without_asking_for_more(report: Path):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        for width in (420, 1300):
-            page = browser.new_page(viewport={"width": width, "height": 900})
-            requests: list[str] = []
-            complaints: list[str] = []
-            page.on("request", lambda request, seen=requests: seen.append(request.url))
-            page.on("console", lambda message, seen=complaints: seen.append(message.text))
-            page.goto(report.as_uri())
-            assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
-            assert complaints == []
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            broken = "images => images.filter(image => !image.naturalWidth).length"
-            assert page.eval_on_selector_all("img", broken) == 0
-            layers = page.locator("details .layers")
-            assert [layer.is_visible() for layer in layers.all()] == [True, False, False]
-            page.locator("summary").nth(1).click()
-            assert layers.nth(1).is_visible()
-        browser.close()
+def test_a_browser_shows_it_without_asking_for_more(report: Path, browser: Browser):
+    for width in (420, 1300):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        requests: list[str] = []
+        complaints: list[str] = []
+        page.on("request", lambda request, seen=requests: seen.append(request.url))
+        page.on("console", lambda message, seen=complaints: seen.append(message.text))
+        page.goto(report.as_uri())
+        assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
+        assert complaints == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        broken = "images => images.filter(image => !image.naturalWidth).length"
+        assert page.eval_on_selector_all("img", broken) == 0
+        layers = page.locator("details .layers")
+        assert [layer.is_visible() for layer in layers.all()] == [True, False, False]
+        page.locator("summary").nth(1).click()
+        assert layers.nth(1).is_visible()

@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,14 +10,13 @@ import attrs
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
 
 from seethrough.errors import InputError
 from seethrough.inference.composite import flatten
 from seethrough.inference.parts import Part
 from seethrough.inference.viewer import write_page
 
-CHROMIUM = shutil.which("chromium")
 NAME = 'Ann <script>alert("1")</script>'
 SIZE = {"width": 900, "height": 640}
 SIDE = 500
@@ -135,19 +133,6 @@ def test_pictures_that_do_not_fit_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"'back hair' has pictures of .* the size of the box"):
         write_page(tmp_path, NAME, make_original(), [cut])
     assert not (tmp_path / "index.html").exists()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -220,20 +220,40 @@ def test_layerdiffuse_files_have_no_prefix(tmp_path: Path) -> None:
         target.load_layerdiffuse(decoder, encoder)
 
 
-@pytest.mark.parametrize("with_encoder", [False, True])
-def test_combined_checkpoint(tmp_path: Path, with_encoder: bool) -> None:
+@pytest.mark.parametrize("held", [(), ("trans_decoder",), ("trans_decoder", "trans_encoder")])
+def test_combined_checkpoint(tmp_path: Path, held: tuple[str, ...]) -> None:
+    """What a file doesn't hold stays: the pixel decoder where the VAE's decoder learnt alone."""
     source, vae = small_transparent_vae(), small_vae()
-    parts = {"vae": vae, "trans_decoder": source.decoder}
-    if with_encoder:
-        parts["trans_encoder"] = source.encoder
     file = tmp_path / "vae.safetensors"
-    save_file({f"{n}.{k}": v for n, m in parts.items() for k, v in m.state_dict().items()}, file)
+    combined = source.combined_state(vae)
+    save_file({k: v for k, v in combined.items() if k.startswith(("vae.", *held))}, file)
     target, target_vae = TransparentVAE(**SMALL), small_vae()
     torch.nn.init.zeros_(target_vae.decoder.conv_out.weight)
+    before = target.combined_state(target_vae)
+    before = {key: value.clone() for key, value in before.items()}
     target.load_vae_checkpoint(file, target_vae)
-    latents, argb = torch.randn(1, 4, 4, 4), picture(1, 4, 16, 16)
-    assert torch.equal(source.decode(vae, latents), target.decode(target_vae, latents))
-    assert torch.equal(source.offset(argb), target.offset(argb)) is with_encoder
+    for key, value in target.combined_state(target_vae).items():
+        of_file = key.startswith(("vae.", *held))
+        assert torch.equal(value, (combined if of_file else before)[key])
+    same = torch.equal(source.encoder.model.blocks[0].weight, target.encoder.model.blocks[0].weight)
+    assert same is ("trans_encoder" in held)
+
+
+def test_keys_of_a_combined_checkpoint_are_the_published_ones() -> None:
+    """Each network's own, behind its name: what is left without it loads as saved alone."""
+    model, vae = small_transparent_vae(), small_vae()
+    combined = model.combined_state(vae)
+    alone = {"vae": vae, "trans_decoder": model.decoder, "trans_encoder": model.encoder}
+    for name, network in alone.items():
+        start = f"{name}."
+        found = {k.removeprefix(start): v for k, v in combined.items() if k.startswith(start)}
+        assert found.keys() == network.state_dict().keys()
+        network.load_state_dict(found)
+    assert {"vae.decoder.conv_out.weight", "trans_decoder.model.latent_conv_in.weight"} <= (
+        combined.keys()
+    )
+    assert "trans_encoder.model.blocks.0.weight" in combined
+    assert sum(map(len, (n.state_dict() for n in alone.values()))) == len(combined)
 
 
 def test_combined_checkpoint_with_a_foreign_key(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from seethrough.recipe import load, show_value
+from seethrough.recipe import load
 from seethrough.recipes.depth_anything import DepthAnythingAdapterTrain
-from tests.recipes.rules import EXPERIMENTS, is_accepted, problems
+from tests.recipes.rules import EXPERIMENTS, is_accepted, problems, values
 
 ADAPTER = EXPERIMENTS / "depth_anything_adapter.py"
 
@@ -40,7 +40,7 @@ PUBLISHED = {
 
 
 def test_the_recipe_has_every_published_value() -> None:
-    found = {path: show_value(value) for path, value in load(ADAPTER).values().items()}
+    found = values(ADAPTER)
     assert {path: found[f"train.{path}"] for path in PUBLISHED} == PUBLISHED
 
 

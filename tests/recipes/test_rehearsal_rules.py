@@ -30,7 +30,7 @@ AROUND = {
     "transparency": (["scenes", "vae", "base"], ["scores"]),
     "depth_anything": (["characters", "base"], ["scores"]),
     "partseg": (["characters", "sam"], ["scores"]),
-    "transparent_vae": (["characters", "vae"], []),
+    "transparent_vae": (["characters", "vae"], ["scores"]),
 }
 """Stages in front of the chain's and behind them, where they are others than `DRAWN`, by what the
 experiment's name begins with."""

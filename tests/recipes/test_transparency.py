@@ -2,10 +2,10 @@
 
 import pytest
 
-from seethrough.recipe import RecipeError, differences, load, show_value
+from seethrough.recipe import RecipeError, differences, load
 from seethrough.recipes.glass_scores import GlassScores
 from seethrough.recipes.training import TrainStage
-from tests.recipes.rules import EXPERIMENTS, is_accepted, problems
+from tests.recipes.rules import EXPERIMENTS, is_accepted, not_as_published, problems, values
 
 SD35 = EXPERIMENTS / "transparency_sd35.py"
 
@@ -75,15 +75,13 @@ PUBLISHED = {
 
 
 def test_the_recipe_has_every_published_value() -> None:
-    found = {path: show_value(value) for path, value in load(SD35).values().items()}
-    wrong = [
-        f"train.{path}: {found.get(f'train.{path}')}, published {value} ({section})"
+    published = [
+        (f"train.{path}", value, section)
         for section, entries in PUBLISHED.items()
         for path, value in entries.items()
-        if found.get(f"train.{path}") != value
     ]
-    assert not wrong
-    assert found["prompt.dtype"] == "bfloat16"
+    assert not_as_published(SD35, published) == []
+    assert values(SD35)["prompt.dtype"] == "bfloat16"
 
 
 def test_derived_values() -> None:

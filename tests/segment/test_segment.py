@@ -3,10 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +10,13 @@ import pytest
 from PIL import Image
 
 from seethrough.segment.__main__ import main
+from tests.processes import Warm
 from tests.segment.conftest import write_photo
 from tests.tasks.small_sd3 import SIDE
 
-ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = "seethrough.segment.__main__"
 
 ENDINGS = {"_pred.png", "_maskq.png", "_overlay.jpg", ".json"}
-
-
-def start(*arguments: str, processes: int = 1) -> subprocess.Popen[str]:
-    program = ["-m", "seethrough.segment"]
-    if processes > 1:
-        program = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", *program]
-    return subprocess.Popen(
-        [sys.executable, *program, *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -78,18 +65,15 @@ def test_the_photo_alone_decides_unless_latents_are_drawn(
 
 
 def test_what_was_interrupted_goes_on_where_it_stopped(
-    model: Path, photos: Path, tmp_path: Path
+    model: Path, photos: Path, tmp_path: Path, warm: Warm
 ) -> None:
     for index in range(30):
         write_photo(photos / f"x{index:02}.jpg", (60, 60), seed=index)
     flags = [str(photos), f"--model=file:{model}"]
     out, whole = tmp_path / "out", tmp_path / "whole"
-    killed = start(*flags, f"--out={out}")
-    while not (out / "a.json").exists():
-        assert killed.poll() is None, killed.communicate()[1]
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    killed = warm.start(*flags, f"--out={out}", program=PROGRAM)
+    killed.until((out / "a.json").exists)
+    killed.kill()
     # One that was being written has a name of its own.
     done = sorted(path for path in out.glob("*.json") if not path.name.startswith("."))
     assert 1 <= len(done) < 35
@@ -106,17 +90,18 @@ def test_what_was_interrupted_goes_on_where_it_stopped(
     assert contents(out) != contents(whole)
 
 
-def test_several_processes_share_the_photos(model: Path, photos: Path, tmp_path: Path) -> None:
+def test_several_processes_share_the_photos(
+    model: Path, photos: Path, tmp_path: Path, warm: Warm
+) -> None:
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 no more")
     flags = [str(photos), f"--model=file:{model}"]
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert main([*flags, f"--out={alone}"]) == 1
-    process = start(*flags, f"--out={together}", processes=2)
-    said, problems = process.communicate()
-    # torchrun says 1 for any failure; what failed is told once at the end, by the main process.
-    assert process.returncode == 1
+    done = warm.run(*flags, f"--out={together}", program=PROGRAM, world=2)
+    # What failed is told once at the end, by the main process.
+    assert done.codes == [1, 1]
     assert contents(together) == contents(alone)
-    assert said.count("% transparent") == 5 and problems.count("failed: 1\n") == 1
+    assert done.out.count("% transparent") == 5 and done.err.count("failed: 1\n") == 1
 
 
 def test_bad_photos_are_told_and_the_rest_goes_on(

@@ -246,8 +246,10 @@ def test_scores_stand_beside_the_mean_by_place(samples: Path, tmp_path: Path) ->
     said: list[str] = []
     result = depth_scores_stage(stage, context(stage, tmp_path, said))
     assert result.metrics.keys() == {
-        "rmse", "mean_rmse", "controlled_rmse", "uncontrolled_rmse",
+        "rmse", "mean_rmse", "controlled_rmse", "uncontrolled_rmse", "reached",
     }  # fmt: skip
+    limit = (1 - stage.margin) * result.metrics["mean_rmse"]
+    assert result.metrics["reached"] == float(result.metrics["rmse"] <= limit)
     assert result.metrics["controlled_rmse"] == result.metrics["uncontrolled_rmse"]
     assert result.artifacts["table"].read_text() == said[0]
     assert [line.split("  ")[0] for line in said[0].splitlines()[1:]] == [

@@ -7,7 +7,6 @@ last projections are zero, and must train as one process does although its two p
 different groups.
 """
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from safetensors.torch import load_file
 from seethrough.recipe import Local
 from seethrough.recipes.inflate import Inflate
 from seethrough.tasks.inflate import inflate_stage
-from tests.engine.conftest import ENVIRONMENT, ROOT, command
+from tests.chains import relative_distance, words
+from tests.processes import ROOT, Warm
 from tests.tasks.small import SIDE, Small, context
 
 
@@ -28,13 +28,14 @@ def unet(unet_2d: Path, tmp_path: Path) -> Path:
     return inflate_stage(stage, context(stage, tmp_path)).artifacts["unet"]
 
 
-def train(small: Small, unet: Path, runs: Path, **values: Any) -> dict[str, Any]:
+def train(
+    warm: Warm, small: Small, unet: Path, runs: Path, processes: int = 1, **distribution: Any
+) -> dict[str, Any]:
     """The weights that four steps of the published recipe lead to."""
-    base, vae = small.source("base"), small.source("transparent_vae")
     values = {
         "model.unet": f"file:{unet}",
-        "model.base": base,
-        "model.transparent_vae": vae,
+        "model.base": small.source("base"),
+        "model.transparent_vae": small.source("transparent_vae"),
         "data.sources": f"(({small.source('samples')},1),)",
         "data.target_size": SIDE,
         "data.layer_alpha": "straight",
@@ -46,44 +47,41 @@ def train(small: Small, unet: Path, runs: Path, **values: Any) -> dict[str, Any]
         "schedule.pictures_every": 4,
         "hardware.device": "cpu",
         "hardware.threads": 1,
-        "hardware.processes": 1,
+        "hardware.processes": processes,
         "hardware.loader_workers": 0,
         "tracking.tracker": "none",
-        **values,
+        **{f"deepspeed.{name}": value for name, value in distribution.items()},
     }
-    flags = [f"--train_3d.{path}={value}" for path, value in values.items()]
+    flags = words({f"train_3d.{path}": value for path, value in values.items()})
     experiment = str(ROOT / "experiments/layerdiff3d_v3.py")
-    done = subprocess.run(
-        command(experiment, "--only=train_3d", f"--runs={runs}", *flags),
-        env=ENVIRONMENT, cwd=runs.parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = warm.run(experiment, "--only=train_3d", f"--runs={runs}", *flags, world=processes)
+    assert done.codes == [0] * processes, done.err
     stage = runs / "layerdiff3d_v3/train_3d"
     assert len(list((stage / "pictures").glob("step-00000004-*.png"))) == 2
     return load_file(stage / "unet/diffusion_pytorch_model.safetensors")
 
 
-def test_cut_weights_train_as_whole_ones(small: Small, unet: Path, tmp_path: Path) -> None:
-    whole = train(small, unet, tmp_path / "one")
+def test_cut_weights_train_as_whole_ones(
+    warm: Warm, small: Small, unet: Path, tmp_path: Path
+) -> None:
+    whole = train(warm, small, unet, tmp_path / "one")
     cut = train(
+        warm,
         small,
         unet,
         tmp_path / "two",
-        **{
-            "hardware.processes": 2,
-            "deepspeed.zero_stage": 3,
-            "deepspeed.persistence_threshold": 0,
-        },
+        processes=2,
+        zero_stage=3,
+        persistence_threshold=0,
     )
     start = load_file(unet / "diffusion_pytorch_model.safetensors")
     assert whole.keys() == cut.keys() == start.keys()
     zero = [name for name, value in start.items() if not value.any()]
     assert any("group_embeds2.1.linear" in name for name in zero)
-    apart = {name: float((value - cut[name]).norm()) for name, value in whole.items()}
-    size = sum(float(value.norm()) ** 2 for value in whole.values()) ** 0.5
-    assert sum(value**2 for value in apart.values()) ** 0.5 < 1e-5 * size
+    assert relative_distance(whole, cut) < 1e-5
     # Where a gradient is rounding alone, AdamW makes a step of it all the same.
     # A tensor that a process forgot would be off by a whole step.
     for name, value in whole.items():
-        assert apart[name] < 1e-4 * float(value.norm()) + 1e-5, name
+        apart = float((value - cut[name]).norm())
+        assert apart < 1e-4 * float(value.norm()) + 1e-5, name
     assert all(cut[name].any() for name in zero if "linear.weight" in name)

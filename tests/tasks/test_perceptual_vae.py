@@ -7,11 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seethrough.data.draws import Draw
 from seethrough.models.discriminators import PatchDiscriminator, UNetDiscriminator
 from seethrough.models.perceptual_networks import PictureDistance
 from seethrough.recipe import Local, evolve
-from seethrough.recipes.perceptual_vae import Adversarial, Kepler, PerceptualVaeTrain
+from seethrough.recipes.perceptual_vae import (
+    Adversarial,
+    Kepler,
+    LatentNoise,
+    PerceptualVaeTrain,
+)
 from seethrough.tasks.perceptual_vae import PerceptualVaeTask
+from seethrough.tasks.task import Loss
 from tests.tasks.small import Small, batch, context, draw, small_data
 
 PIXELS: dict[str, Any] = {"lpips": 0.0, "convnext": 0.0, "composite_l1": 0.375}
@@ -87,6 +94,60 @@ def test_the_identity_term_compares_with_latents_without_offset(
         terms = task.loss(task.build(), batch(task, draw(0), draw(1))).terms
         found.append(float(terms["identity"]))
     assert found[0] > 0 and found[1] == pytest.approx(found[0])
+
+
+def test_decoders_learn_from_noisy_latents(small: Small, tmp_path: Path) -> None:
+    """A sample's own noise, whichever others are beside it; neither the offset's term nor the
+    codebook sees it."""
+    noise = LatentNoise(probability=0.5, below_step=1000)
+    sections: dict[str, Any] = {
+        "learn": "transparent_vae",
+        "loss": {"identity": 1.0},
+        "kepler": Kepler(weight=1.0, codes=32, groups=2),
+    }
+    task = make(small, tmp_path, **sections, latent_noise=noise)
+    model, draws = task.build(), [draw(index % 2, step=index) for index in range(8)]
+    assert task.latent_noise is not None
+    noisy = [one for one in draws if task.latent_noise.step(one)]
+    clean = [one for one in draws if not task.latent_noise.step(one)]
+    assert noisy and clean
+    plain = make(small, tmp_path, **sections)
+    plain.build()
+
+    def terms(task: PerceptualVaeTask, *draws: Draw) -> dict[str, float]:
+        found = task.loss(model, batch(task, *draws)).terms
+        return {name: float(value) for name, value in found.items()}
+
+    for one in clean:
+        assert terms(task, one) == pytest.approx(terms(plain, one))
+    for one in noisy:
+        found, without = terms(task, one), terms(plain, one)
+        assert found.pop("argb_mse") != pytest.approx(without.pop("argb_mse"), rel=1e-4)
+        assert found.pop("composite_l1") != pytest.approx(without.pop("composite_l1"), rel=1e-4)
+        assert found == pytest.approx(without)
+    together = terms(task, clean[0], noisy[0])["argb_mse"]
+    apart = [terms(task, one)["argb_mse"] for one in (clean[0], noisy[0])]
+    assert together == pytest.approx(sum(apart), rel=1e-4)
+
+
+def test_both_players_weigh_judgements_by_the_true_alpha(small: Small, tmp_path: Path) -> None:
+    """A layer that is nowhere opaque teaches neither of them anything."""
+    task = make(small, tmp_path, loss={"alpha_reweight": 2.0}, adversarial=adversarial())
+    model, discriminator = task.build(), task.opponent()
+    assert discriminator is not None
+    data = batch(task, draw(0, step=1))
+    first = task.loss(model, data)
+    assert float(first.terms["adversarial"]) != 0
+    true, _ = first.shown
+    logits = discriminator(true)
+    alpha = torch.nn.functional.interpolate(true[:, :1], logits.shape[-2:], mode="bilinear")
+    found = task.opponent_loss(discriminator, data, Loss(first.total, {}, shown=(true, true)))
+    expected = (2 * alpha * (torch.relu(1 - logits) + torch.relu(1 + logits))).mean() / 2
+    assert float(found.total.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    data["argb"] = torch.zeros_like(data["argb"])
+    empty = task.loss(model, data)
+    assert float(empty.terms["adversarial"]) == 0
+    assert float(task.opponent_loss(discriminator, data, empty).total.detach()) == 0
 
 
 class Red(PictureDistance):
@@ -226,6 +287,16 @@ def test_what_does_not_go_together_is_named() -> None:
     assert named(model=alone, loss=evolve(default.loss, alpha_l1=1.0)) == ["loss.alpha_l1"]
     assert named(loss=evolve(default.loss, identity=1.0)) == ["loss.identity"]
     assert named(kepler=Kepler(weight=1.0, groups=3)) == ["kepler.groups"]
+    weighed = evolve(default.loss, alpha_reweight=1.0)
+    assert named(loss=weighed) == []
+    assert named(loss=weighed, model=alone) == ["loss.alpha_reweight"]
+    without = evolve(weighed, argb_mse=0.0)
+    assert named(loss=without) == ["loss.alpha_reweight"]
+    assert named(loss=without, adversarial=Adversarial(weight=0.5)) == []
+    new = evolve(default.model, vae=None, transparent_vae=None, learn="all")
+    noise = LatentNoise(probability=1.0, below_step=100)
+    assert named(latent_noise=noise, model=new) == ["latent_noise.probability"]
+    assert named(latent_noise=noise) == []
     cut = evolve(default.deepspeed, zero_stage=1)
     assert named(deepspeed=cut, adversarial=Adversarial(weight=0.5)) == ["deepspeed.zero_stage"]
     assert named(deepspeed=cut) == []

@@ -9,6 +9,7 @@ from seethrough.tasks.transparent_vae_losses import (
     backgrounds,
     compared,
     composite,
+    judgement_weights,
     pixel_terms,
     total,
     weighted,
@@ -82,3 +83,25 @@ def test_without_layers_pictures_are_compared_as_the_autoencoder_saw_them() -> N
     torch.testing.assert_close(shown, (picture + 1) / 2)
     torch.testing.assert_close(wanted, ((2 * argb[:, 1:] - 1) * argb[:, :1] + 1) / 2)
     assert compared({"argb": argb, "picture": picture}, argb)[0] is argb
+
+
+def test_colour_weighs_by_the_true_alpha() -> None:
+    """In the terms of all channels: a quarter is the error of alpha, the rest that of colour."""
+    pictures, targets = torch.rand(2, 4, 5, 5), torch.rand(2, 4, 5, 5)
+    background = torch.rand(2, 3, 5, 5)
+    plain = pixel_terms(pictures, targets, background, PerceptualVaeLoss())
+    terms = pixel_terms(pictures, targets, background, PerceptualVaeLoss(alpha_reweight=2.0))
+    errors = abs(pictures - targets)
+    of_alpha = errors[:, 0].mean((1, 2))
+    of_colour = (2 * targets[:, :1] * errors[:, 1:]).mean((1, 2, 3))
+    torch.testing.assert_close(terms["argb_l1"], of_alpha / 4 + 3 / 4 * of_colour)
+    assert torch.equal(terms["composite_l1"], plain["composite_l1"])
+    assert not torch.allclose(terms["argb_mse"], plain["argb_mse"])
+
+
+def test_judgements_weigh_by_the_alpha_at_their_place() -> None:
+    targets = torch.zeros(1, 4, 8, 8)
+    targets[:, 0, :, 4:] = 1.0
+    weights = judgement_weights(targets, torch.zeros(1, 1, 2, 2), 3.0)
+    assert isinstance(weights, torch.Tensor) and weights.tolist() == [[[[0, 3], [0, 3]]]]
+    assert judgement_weights(targets, torch.zeros(1, 1, 2, 2), None) == 1.0

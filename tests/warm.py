@@ -1,4 +1,4 @@
-"""A process that has the engine imported and forks command lines from there, to save time.
+"""A process that has the libraries imported and forks command lines from there, to save time.
 
 It reads requests from standard input and answers with a line of JSON. A forked process is a
 process like any other: with its own ranks, output files, and death.
@@ -13,11 +13,13 @@ import sys
 import traceback
 from typing import Any
 
-from seethrough.run import main
+from seethrough.engine.launch import die_with_parent
 
 IMPORTS = (
+    "seethrough.run",
     "seethrough.engine.execute",
     "seethrough.engine.runner",
+    "seethrough.models.checkpoints",
     "tests.engine.toy",
     # What torch's and others' optimizers import when they are made.
     "torch._dynamo",
@@ -44,9 +46,11 @@ def serve() -> None:
 
 
 def _start(task: dict[str, Any]) -> int:
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
+    die_with_parent(parent)
     for number, path in ((1, task["out"]), (2, task["err"])):
         handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(handle, number)
@@ -59,7 +63,7 @@ def _start(task: dict[str, Any]) -> int:
     os.environ.update(task["env"])
     code = 1
     try:
-        code = main(task["arguments"])
+        code = importlib.import_module(task["program"]).main(task["arguments"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
         if isinstance(end.code, str):

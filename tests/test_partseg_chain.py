@@ -1,24 +1,17 @@
 """The rehearsal of part segmentation, a few steps: whole, resumed, on two processes, and used."""
 
 import json
-import shutil
-from fnmatch import fnmatch
 from pathlib import Path
 
-import attrs
 import pytest
-import torch
 from safetensors.torch import load_file
 
-from seethrough.engine.files import tree_sha256
-from seethrough.engine.plan import make_plan
-from seethrough.engine.runner import run
 from seethrough.partseg.__main__ import main
-from seethrough.recipe import Resolved, flatten, load, tracked_reads
-from tests.engine.conftest import ROOT, Warm
+from seethrough.recipe import flatten, load
+from tests.chains import Run, relative_distance, resolve, run_whole, words
+from tests.processes import ROOT, Warm
 
 EXPERIMENT = ROOT / "experiments" / "partseg_samhq.py"
-NAME = "partseg_samhq-rehearsal"
 STEPS = 4
 
 MARGIN = 0.1
@@ -58,53 +51,18 @@ NEVER_READ = {
 """Paths, and why this run does without reading them."""
 
 
-@attrs.frozen
-class Run:
-    """A finished rehearsal, and the fields that nothing read."""
-
-    folder: Path
-    unread: frozenset[str]
-
-
-def twin() -> Resolved:
-    draft = load(EXPERIMENT).rehearsal()
-    return draft.override([(path, str(value)) for path, value in FLAGS.items()]).resolve()
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    torch.set_num_threads(1)
-    runs = tmp_path_factory.mktemp("runs")
-    resolved = twin()
-    with tracked_reads(resolved.experiment) as reads:
-        run(resolved, runs)
-        make_plan(resolved, runs).text(memory=True)
-    leaves = {
-        f"{name}.{path}"
-        for name, stage in resolved.stages.items()
-        for path, value in flatten(stage).items()
-        if not isinstance(value, type)
-    }
-    return Run(runs / NAME, frozenset(leaves - reads))
+    resolved = resolve(load(EXPERIMENT).rehearsal(), FLAGS)
+    return run_whole(resolved, tmp_path_factory.mktemp("runs"))
 
 
-def without_training(whole: Run, runs: Path) -> Path:
-    """A copy of the run in which the stages up to training are done."""
-    folder = runs / NAME
-    shutil.copytree(whole.folder, folder)
-    shutil.rmtree(folder / "scores")
-    return folder
-
-
-def test_the_margin_was_written_down_first() -> None:
-    assert dict(flatten(twin().stages["scores"]))["margin"] == MARGIN
+def test_the_margin_was_written_down_first(whole: Run) -> None:
+    assert flatten(whole.resolved.stages["scores"])["margin"] == MARGIN
 
 
 def test_every_stage_leaves_what_it_measures(whole: Run) -> None:
-    metrics = {
-        path.parent.name: json.loads(path.read_text())["metrics"]
-        for path in whole.folder.glob("*/record.json")
-    }
+    metrics = {name: whole.metrics(name) for name in whole.resolved.stages}
     assert metrics.keys() == {"characters", "sam", "train", "scores"}
     terms = {"loss/bce", "loss/dice", "validation/miou", "validation/accuracy"}
     assert terms <= metrics["train"].keys()
@@ -115,38 +73,28 @@ def test_every_stage_leaves_what_it_measures(whole: Run) -> None:
     assert len(list((whole.folder / "train/pictures").iterdir())) == 1
 
 
-def test_a_resumed_stage_ends_in_the_same_bits(whole: Run, tmp_path: Path) -> None:
-    """Killed after its checkpoint of step 2, training goes on from there."""
-    folder = without_training(whole, tmp_path)
-    shutil.rmtree(folder / "train/partseg")
-    (folder / "train/record.json").unlink()
-    shutil.rmtree(folder / f"train/checkpoints/step-{STEPS:08d}")
-    run(twin(), tmp_path, only="train")
-    trained = (tree_sha256(place / "train/partseg") for place in (folder, whole.folder))
-    assert len(set(trained)) == 1
+def test_a_resumed_stage_ends_in_the_same_bits(
+    whole: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resumed = whole.resumed(tmp_path, "train")
+    assert "resumed after step 2" in capsys.readouterr().out
+    assert resumed["artifacts"] == whole.record("train")["artifacts"]
 
 
 def test_two_processes_under_zero_train_as_one(whole: Run, warm: Warm, tmp_path: Path) -> None:
     """As published, by ZeRO-2."""
-    folder = without_training(whole, tmp_path)
-    shutil.rmtree(folder / "train")
+    folder = whole.copied(tmp_path, "characters", "sam")
     cut = {
         "train.deepspeed.zero_stage": 2,
         "train.hardware.processes": 2,
         "train.hardware.micro_batch": 1,
         "train.hardware.channels_last": "false",
     }
-    flags = [f"--{path}={value}" for path, value in (FLAGS | cut).items()]
-    command = (str(EXPERIMENT), "rehearse", "--only=train", f"--runs={tmp_path}", *flags)
-    done = warm.run(*command, world=2)
+    command = (str(EXPERIMENT), "rehearse", "--only=train", f"--runs={tmp_path}")
+    done = warm.run(*command, *words({**FLAGS, **cut}), world=2)
     assert done.codes == [0, 0], done.err
-    one, two = (
-        load_file(place / "train/partseg/model.safetensors") for place in (whole.folder, folder)
-    )
-    assert one.keys() == two.keys()
-    size = sum(float(value.norm()) ** 2 for value in one.values()) ** 0.5
-    apart = sum(float((value - two[name]).norm()) ** 2 for name, value in one.items()) ** 0.5
-    assert apart < 1e-4 * size
+    file = "train/partseg/model.safetensors"
+    assert relative_distance(load_file(whole.folder / file), load_file(folder / file)) < 1e-4
 
 
 def test_the_runs_model_finds_parts_of_any_picture(
@@ -160,7 +108,5 @@ def test_the_runs_model_finds_parts_of_any_picture(
 
 
 def test_every_field_of_the_recipe_is_read(whole: Run) -> None:
-    excused = {p for p in whole.unread if any(fnmatch(p, pattern) for pattern in NEVER_READ)}
-    assert not sorted(whole.unread - excused), "fields that nothing reads"
-    stale = [p for p in NEVER_READ if not any(fnmatch(path, p) for path in whole.unread)]
-    assert not stale, "excused, but read after all"
+    assert whole.unread_beyond(NEVER_READ) == []
+    assert whole.excused_in_vain(NEVER_READ) == []
