@@ -18,7 +18,7 @@ import re
 import struct
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,8 @@ class Character:
     def picture(self) -> Image8 | None:
         """Decode the source's own flat picture: (H, W, 4); None if it has none."""
         path = self.folder / PICTURE
-        return _decode(path, self.canvas[::-1]) if path.exists() else None
+        width, height = self.canvas
+        return _decode(path, (height, width)) if path.exists() else None
 
 
 @attrs.frozen(kw_only=True)
@@ -244,14 +245,15 @@ def read_character(folder: Path) -> Character:
     return character
 
 
-def _faults(character: Character, index: _Index) -> Iterable[str]:
+def _faults(character: Character, index: _Index) -> Iterator[str]:
     """What is impossible, by field."""
+    width, height = character.canvas
     if character.id != character.folder.name:
         yield f"id is {character.id!r}, but the folder is named {character.folder.name!r}"
     if min(character.canvas) < 1 or max(character.canvas) > MAX_SIDE:
         yield f"canvas is {list(character.canvas)}; both sides lie within 1 and {MAX_SIDE}"
     picture = character.folder / PICTURE
-    if picture.exists() and (wrong := _size_fault(picture, character.canvas[::-1])):
+    if picture.exists() and (wrong := _size_fault(picture, (height, width))):
         yield wrong
     files = Counter(layer.file for layer in index.layers)
     for layer, file in zip(character.layers, (entry.file for entry in index.layers), strict=True):
@@ -305,7 +307,7 @@ def _decode(path: Path, size: tuple[int, int]) -> Image8:
             f"{path}: expected straight RGBA of {size[1]} x {size[0]} px and 8 bit, found {found}:"
             " ingest its source again"
         )
-    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA, dst=pixels)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA), np.uint8)
 
 
 def clip_alpha(character: Character, layer: CharacterLayer) -> Plane:
