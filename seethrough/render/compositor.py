@@ -4,6 +4,7 @@ Most pixels of drawn art are opaque or empty: opaque ones are copied, and only t
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from seethrough.render.pieces import Piece
 
 Pixels = npt.NDArray[np.float32]
 """(h, w, 4): premultiplied colour and alpha, both from 0 to 255."""
+Places = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+"""Rows and columns of pixels."""
 
 
 def composite(pieces: Iterable[Piece], box: Box, compat: bool = False) -> Pixels:
@@ -94,15 +97,14 @@ def _draw_blended(view: Pixels, piece: Piece) -> None:
     view[..., :3], view[..., 3] = color * 255, alpha * 255
 
 
-def _partial(pixels: Pixels) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _partial(pixels: Pixels) -> Places:
     """Rows and columns of what is neither opaque nor empty."""
     alpha = cv2.extractChannel(pixels, 3)
     return _places(((alpha > 0) & (alpha < 255)).view(np.uint8))
 
 
-def _places(mask: Image8) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _places(mask: Image8) -> Places:
     found = cv2.findNonZero(mask)
-    if found is None:
-        return np.empty(0, np.int32), np.empty(0, np.int32)
-    found = found.reshape(-1, 2)
-    return found[:, 1], found[:, 0]
+    # OpenCV gives None where nothing is found, and another shape from version to version.
+    points = np.empty((0, 2), np.int32) if found is None else np.asarray(found).reshape(-1, 2)
+    return points[:, 1], points[:, 0]

@@ -12,12 +12,12 @@ from fractions import Fraction
 import attrs
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from seethrough.data.layout import Box
 from seethrough.recipes.render import PageGeometry
 
-Image8 = npt.NDArray[np.uint8]
+Image8 = np.ndarray
+"""uint8; docstrings give shapes."""
 
 GRID = 64
 """Scales are multiples of 1/64: then every 64th pixel of the source begins one of the frame."""
@@ -69,7 +69,7 @@ def intersection(box: Box, other: Box) -> Box | None:
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
-def content_box(alpha: npt.NDArray[np.uint8]) -> Box | None:
+def content_box(alpha: Image8) -> Box | None:
     """The box of what is above 0 in (h, w); None where nothing is."""
     x, y, width, height = cv2.boundingRect(np.ascontiguousarray(alpha))
     return (x, y, x + width, y + height) if width else None

@@ -156,7 +156,7 @@ class Renderer:
         placement = choose_placement(random("placement"), frame.size, options.geometry)
         background, source = self._background(random("background"), placement)
         plan = plan_colour(random("colour"), placement.size, options.colour)
-        whole = (0, 0, *frame.size[::-1])
+        whole = (0, 0, frame.size[1], frame.size[0])
         pieces, background = _recoloured(pieces, background, plan, placement)
         pixels = composite(pieces, whole, compat)
         if plan.match:

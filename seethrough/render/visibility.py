@@ -12,7 +12,8 @@ from seethrough.errors import InputError
 from seethrough.render.geometry import union, window
 from seethrough.render.pieces import Piece
 
-Levels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Levels = np.ndarray
+"""(h, w) uint8 or uint16: larger is nearer, 0 where nothing is."""
 
 
 @attrs.frozen(eq=False)
