@@ -17,6 +17,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from seethrough.data.part_tags import FOREGROUND
+from seethrough.data.shards import is_file, read_bytes
 from seethrough.data.tags import (
     HEAD,
     HEAD_PARTS,
@@ -90,7 +91,7 @@ def mask_file(page: Path) -> Path:
     """The file of masks beside a page; raises InputError when there is none."""
     for ending in (".json", ".json.gz"):
         path = page.with_name(page.stem + ending)
-        if path.is_file():
+        if is_file(path):
             return path
     raise InputError(
         f"{page}: has no masks: neither {page.stem}.json nor {page.stem}.json.gz lies beside it"
@@ -100,7 +101,7 @@ def mask_file(page: Path) -> Path:
 def _stored(path: Path) -> dict[str, Mapping[str, Any]]:
     """The entries of a file by their tags, not decoded."""
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path)
         entries = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path}: the masks can't be read: {error}") from error
