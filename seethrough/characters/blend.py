@@ -28,20 +28,34 @@ def draw(color: Plane, alpha: Plane, source: Plane, source_alpha: Plane, mode: s
         source_alpha: its alpha, (h, w), with all that thins it.
         mode: one of `BLEND_MODES`.
     """
-    behind = (1 - source_alpha)[..., None]
     if mode == "normal":
         mixed = source
     else:
         straight = np.divide(
             color, alpha[..., None], out=np.zeros_like(color), where=alpha[..., None] > 0
         )
-        blended = np.clip(BLEND_MODES[mode](straight.clip(0, 1), source), 0, 1)
-        # Where the canvas is transparent there is nothing to mix with, and the source shows alone.
-        mixed = source + (blended - source) * alpha[..., None]
+        mixed = _mix(straight.clip(0, 1), alpha, source, mode)
+    behind = (1 - source_alpha)[..., None]
     color *= behind
     color += mixed * source_alpha[..., None]
     alpha *= behind[..., 0]
     alpha += source_alpha
+
+
+def draw_atop(color: Plane, alpha: Plane, source: Plane, source_alpha: Plane, mode: str) -> None:
+    """Draw a source where a picture is, in place; the picture's alpha stays as it is.
+
+    Arguments as `draw`'s, but for `color`, which is straight here.
+    """
+    mixed = _mix(color, alpha, source, mode)
+    color += (mixed - color) * source_alpha[..., None]
+
+
+def _mix(backdrop: Plane, alpha: Plane, source: Plane, mode: str) -> Plane:
+    """A source's colour after it was blended with a straight backdrop of some alpha."""
+    blended = np.clip(BLEND_MODES[mode](backdrop, source), 0, 1)
+    # Where the backdrop is transparent there is nothing to mix with, and the source shows alone.
+    return source + (blended - source) * alpha[..., None]
 
 
 def _divide(numerator: Plane, denominator: Plane) -> Plane:

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seethrough.characters.blend import BLEND_MODES, Plane, draw
+from seethrough.characters.blend import BLEND_MODES, Plane, draw, draw_atop
 from seethrough.errors import InputError
 
 FORM = 1
@@ -86,6 +86,9 @@ class CharacterLayer:
     clip_inverted: bool
     """Show what lies outside of them instead."""
     visible: bool
+    atop: bool = False
+    """Painted onto the one layer that clips it, as painting programs do: it mixes with that layer's
+    colour alone and leaves its alpha as it is. `opacity` has the other's in it."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -129,6 +132,7 @@ class _Layer:
     clip: tuple[int, ...]
     clip_inverted: bool
     visible: bool
+    atop: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -273,6 +277,8 @@ def _faults(character: Character, index: _Index) -> Iterator[str]:
             yield f"{field}.opacity is {layer.opacity}, not within 0 and 1"
         if not others.issuperset(layer.clip):
             yield f"{field}.clip is {list(layer.clip)}, which are not all other layers"
+        if layer.atop and (len(layer.clip) != 1 or layer.clip_inverted):
+            yield f"{field}.atop is true, but it isn't clipped to one layer"
         if wrong := _size_fault(layer.file, layer.size):
             yield f"{field}: {wrong}"
 
@@ -330,16 +336,34 @@ def flatten(character: Character) -> Image8:
     width, height = character.canvas
     color = np.zeros((height, width, 3), np.float32)
     alpha = np.zeros((height, width), np.float32)
-    for layer in character.layers:
-        if not layer.visible or layer.opacity == 0:
+    shown = [layer for layer in character.layers if layer.visible and layer.opacity > 0]
+    for layer in shown:
+        if layer.atop:
             continue
         inner, window = _overlap(layer.box, (0, 0, width, height))
-        pixels = layer.rgba()[inner].astype(np.float32) / 255
-        own_alpha = pixels[..., 3] * np.float32(layer.opacity)
+        own_color, own_alpha = _planes(layer)
+        for other in shown:
+            if other.atop and other.clip == (layer.index,):
+                _paint(own_color, own_alpha, layer, other)
+        own_alpha *= np.float32(layer.opacity)
         if layer.clip:
-            own_alpha *= clip_alpha(character, layer)[inner]
-        draw(color[window], alpha[window], pixels[..., :3], own_alpha, layer.blend)
+            own_alpha *= clip_alpha(character, layer)
+        draw(color[window], alpha[window], own_color[inner], own_alpha[inner], layer.blend)
     return straight_rgba(color, alpha)
+
+
+def _planes(layer: CharacterLayer) -> tuple[Plane, Plane]:
+    """A layer's straight colour (h, w, 3) and alpha (h, w), float32 in [0, 1]."""
+    pixels = layer.rgba().astype(np.float32) / 255
+    return pixels[..., :3], pixels[..., 3]
+
+
+def _paint(color: Plane, alpha: Plane, base: CharacterLayer, layer: CharacterLayer) -> None:
+    """Mix a layer that lies atop of another one into that one's colour."""
+    window, inner = _overlap(base.box, layer.box)
+    own_color, own_alpha = _planes(layer)
+    own_alpha *= np.float32(layer.opacity / base.opacity)
+    draw_atop(color[window], alpha[window], own_color[inner], own_alpha[inner], layer.blend)
 
 
 def straight_rgba(color: Plane, alpha: Plane) -> Image8:

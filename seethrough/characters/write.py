@@ -45,6 +45,8 @@ class NewLayer:
     """Indices of layers, by the order in which they are given."""
     clip_inverted: bool = False
     visible: bool = True
+    atop: bool = False
+    """See `CharacterLayer.atop`."""
 
 
 def write_character(
@@ -141,6 +143,7 @@ def _write_layers(folder: Path, layers: Iterable[NewLayer]) -> list[dict[str, ob
             "clip": [places.index(other) if other in places else other for other in layer.clip],
             "clip_inverted": layer.clip_inverted,
             "visible": layer.visible,
+            "atop": layer.atop,
         }
         for index, (layer, box) in enumerate(given)
         if box is not None

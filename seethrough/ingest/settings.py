@@ -6,7 +6,7 @@ import attrs
 
 from seethrough.arguments import settings_help, take_settings
 from seethrough.ingest.kinds import KINDS
-from seethrough.recipe import Execution, PositiveInt, RecipeError, Section, recipe
+from seethrough.recipe import PositiveInt, RecipeError, Section, recipe
 
 PROGRAM = "python -m seethrough.ingest"
 
@@ -28,7 +28,21 @@ class IngestSettings(Section):
     """A source is refused whose canvas or any layer has more million pixels, or whose layers
     together have a hundred times as many. A layer takes up to 40 bytes of memory a pixel."""
 
-    plan: Execution[bool] = False
+    accept_live2d_licence: bool = False
+    """You accept the terms of Live2D Cubism Core, without which Live2D models can't be read:
+    https://www.live2d.com/eula/live2d-proprietary-software-license-agreement_en.html"""
+
+    live2d_poses: tuple[str, ...] = ("rest", "open")
+    """Characters to make of a Live2D model: rest; open, mouth open and eyes wide; expressions, all
+    of its own; expression:NAME; or values, such as ParamAngleX=30+ParamAngleY=-10."""
+
+    live2d_size: PositiveInt = 2048
+    """Longest side in px of a Live2D model's canvas; smaller ones keep theirs."""
+
+    live2d_pieces: bool = False
+    """Keep apart the pieces into which a Live2D model's mesh was cut for skinning."""
+
+    plan: bool = False
     """List what would be read, and read nothing."""
 
 

@@ -223,6 +223,22 @@ def test_clips_are_a_union_inverted_or_not_and_may_be_hidden(tmp_path: Path) -> 
     assert alpha() == [255] * 4
 
 
+def test_what_lies_atop_mixes_with_its_base_alone(tmp_path: Path) -> None:
+    """Of red at half alpha, painted over with blue at half opacity: half of it is blue, no more."""
+    folder = written(
+        tmp_path,
+        layer("ground", GREEN),
+        layer("base", (255, 0, 0, 128), opacity=0.5),
+        layer("top", BLUE, clip=(1,), atop=True, opacity=0.25, corner=(2, 0)),
+    )
+    left, right = flatten(read_character(folder))[0, [0, 3]]
+    alpha = 128 / 255 / 2
+    assert left.tolist() == [round(255 * alpha), round(255 * (1 - alpha)), 0, 255]
+    assert right.tolist() == [round(127.5 * alpha), left[1], round(127.5 * alpha), 255]
+    with pytest.raises(InputError, match=r"layers\[1\].atop is true"):
+        written(tmp_path, layer("base"), layer("top", atop=True), name="B")
+
+
 def test_boxes_may_leave_the_canvas(tmp_path: Path) -> None:
     folder = written(
         tmp_path,
