@@ -49,6 +49,13 @@ def _is_extraction(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in ("meta.yaml", *FINALS))
 
 
+def _is_live2d(path: Path) -> bool:
+    """The .model3.json where there is one: it names the .moc3 and all else."""
+    name = path.name.lower()
+    alone = name.endswith(".moc3") and not any(path.parent.glob("*.model3.json"))
+    return (alone or name.endswith(".model3.json")) and path.is_file()
+
+
 def _has_layers_json(path: Path) -> bool:
     return (path / "layers.json").is_file()
 
@@ -77,6 +84,12 @@ KINDS: tuple[Kind, ...] = (
         what="Krita, .kra",
         matches=_ends_in(".kra"),
         module="seethrough.ingest.krita",
+    ),
+    Kind(
+        name="live2d",
+        what="Live2D .model3.json, or a .moc3 without one; needs the extra [live2d]",
+        matches=_is_live2d,
+        module="seethrough.ingest.live2d",
     ),
     Kind(
         name="extraction",
