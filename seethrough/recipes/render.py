@@ -18,10 +18,10 @@ from seethrough.recipe import (
     Range,
     Section,
     Source,
-    Stage,
     recipe,
 )
 from seethrough.recipes.environment import Environment
+from seethrough.recipes.sharded import ShardedStage
 
 Level = Annotated[int, Range(ge=0, le=254)]
 
@@ -143,7 +143,7 @@ class RenderOptions(Section):
 
 
 @recipe
-class Render(Stage):
+class Render(ShardedStage):
     """Draws samples of labelled characters. A sample follows from (seed, character, index)."""
 
     implementation: ClassVar[str] = "seethrough.tasks.render:render"

@@ -1,0 +1,16 @@
+"""Training samples of V3 layers, of characters that were ingested and labelled.
+
+Hypothesis: the published distributions of sizes, places and backgrounds, with a compositor that is
+right: alphas that don't add up, straight colour, and layers that meet where the art's do.
+Base: the published renderer; `--render.options.compat=True` goes by its rules instead.
+Cost: 0.5 s of CPU for a sample of 66 layers on a canvas of 2048 px, without a background's picture;
+4 MB on disk.
+"""
+
+from seethrough.recipe import recipe
+from seethrough.recipes.render import RenderChain
+
+
+@recipe
+class RenderV3(RenderChain):
+    """Characters are given with --render.characters=FOLDER, as file:FOLDER."""
