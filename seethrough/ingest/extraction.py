@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import yaml
@@ -205,7 +205,8 @@ def _stats(path: Path) -> dict[int, Box]:
     return result
 
 
-def _whole(value: Any, count: int) -> bool:
+def _whole(value: Any, count: int) -> TypeGuard[list[int]]:
+    """Whether a value is a list of so many whole numbers."""
     return (
         isinstance(value, list)
         and len(value) == count

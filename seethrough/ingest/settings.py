@@ -26,7 +26,8 @@ class IngestSettings(Section):
 
     max_megapixels: PositiveInt = 100
     """A source is refused whose canvas or any layer has more million pixels, or whose layers
-    together have a hundred times as many. A layer takes up to 40 bytes of memory a pixel."""
+    together have a hundred times as many. A PSD takes about 110 bytes of memory a pixel of its
+    canvas, so 11 GB at this limit."""
 
     accept_live2d_licence: bool = False
     """You accept the terms of Live2D Cubism Core, without which Live2D models can't be read:
