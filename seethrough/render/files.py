@@ -34,6 +34,8 @@ def run_lengths(mask: Mask | None, size: tuple[int, int]) -> dict[str, Any]:
     height, width = size
     ends = np.zeros(0, np.int64) if mask is None else _run_ends(mask, height)
     counts = np.diff(ends, prepend=0, append=height * width).tolist()
+    if counts[-1] == 0:
+        counts.pop()  # A mask that holds the page's last pixel.
     coded: Any = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": coded["counts"].decode("ascii")}
 
