@@ -47,14 +47,14 @@ def make_texture(straight: npt.NDArray[np.uint8]) -> Texture:
     """Mipmaps of a picture, (h, w, 4) uint8 straight RGBA."""
     # Averaged after the multiplication, else the colour of transparent texels bleeds into edges.
     alpha = straight[..., 3:].astype(np.uint32)
-    level = np.empty(straight.shape, np.uint16)
+    level: npt.NDArray[np.uint16] = np.empty(straight.shape, np.uint16)
     level[..., :3] = (straight[..., :3] * alpha * 65535 + 32512) // 65025
     level[..., 3:] = alpha * 257
     levels = [level]
     while max(level.shape[:2]) > 1:
         height, width = level.shape[:2]
         half = (max(width // 2, 1), max(height // 2, 1))
-        level = cv2.resize(level, half, interpolation=cv2.INTER_AREA)
+        level = np.asarray(cv2.resize(level, half, interpolation=cv2.INTER_AREA), np.uint16)
         levels.append(level)
     return Texture(tuple(levels))
 
@@ -226,7 +226,8 @@ def sample(texture: Texture, texels: Floats, level: Floats) -> Premultiplied:
 def _bilinear(picture: npt.NDArray[np.uint16], places: Floats) -> npt.NDArray[np.uint16]:
     """Colours at (n, 2) x and y, where texel centres lie at whole numbers."""
     count = len(places)
-    places = np.pad(places.astype(np.float32), ((0, -count % _ROW), (0, 0)))
-    places = places.reshape(-1, _ROW, 2)
-    mapped = cv2.remap(picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return mapped.reshape(-1, 4)[:count]
+    rows = np.pad(places.astype(np.float32), ((0, -count % _ROW), (0, 0))).reshape(-1, _ROW, 2)
+    mapped = cv2.remap(
+        picture, rows[..., 0], rows[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(mapped, np.uint16).reshape(-1, 4)[:count]

@@ -146,13 +146,13 @@ def main() -> None:
         values.append({name: float(top if name in wide else rest) for name, rest, top in rows})
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        for run in range(RUNS):
-            out = Path(folder, str(run))
+        outs = [Path(folder, str(run)) for run in range(RUNS)]
+        for out in outs:
             before = cpu_seconds()
             if failed := ingest([source], settings, out):
                 raise SystemExit("\n".join(failed))
             seconds.append(cpu_seconds() - before)
-        characters = [read_character(path.parent) for path in out.glob("*/character.json")]
+        characters = [read_character(path.parent) for path in outs[0].glob("*/character.json")]
         by_pose = {str(item.provenance.variant).split(",")[0]: item for item in characters}
         flat = [flatten(by_pose[name]) for name in POSES]
         count = sum(len(item.layers) for item in characters)

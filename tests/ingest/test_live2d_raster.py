@@ -15,7 +15,9 @@ from seethrough.ingest.live2d_raster import draw_mesh, make_texture, read_textur
 CANVAS = (64, 48)
 QUAD = np.array([[0, 1, 2], [0, 2, 3]])
 """A rectangle's triangles; counter-clockwise where its corners are so with y up."""
-SMOOTH = cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 8, 4), np.uint8), (64, 64))
+SMOOTH = np.asarray(
+    cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 8, 4), np.uint8), (64, 64)), np.uint8
+)
 """(64, 64, 4) straight RGBA without edges."""
 
 
