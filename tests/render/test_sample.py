@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import attrs
+import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco
@@ -18,7 +19,7 @@ from seethrough.data.layout import read_sample
 from seethrough.data.tags import STORED_MASK_ORDER, TAGS_V2
 from seethrough.errors import InputError
 from seethrough.recipe import evolve
-from seethrough.recipes.render import PageGeometry
+from seethrough.recipes.render import PageColour, PageGeometry
 from seethrough.render.sample import Renderer, render_sample
 from tests.render.art import EXACT, avatar, labelled, plain, stack_character, varied, written
 
@@ -200,6 +201,31 @@ def test_changed_colours_keep_page_and_layers_together(tmp_path: Path) -> None:
         before = np.abs(here[opaque][:, :3].astype(int) - rgba[opaque][:, :3])
         # Rims of what lies before it, thinner than what hides, tint few of the pixels.
         assert seen_at.box[:2] == (x, y) and np.mean(before.max(axis=1) > 1) < 0.2
+
+
+def test_a_picture_stands_behind_and_is_named(stack, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "blue.png"), np.full((50, 90, 3), (200, 10, 20), np.uint8))
+    sample = render_sample(*stack, [tmp_path / "blue.png"], EXACT, 0, 0)
+    behind = sample.page[sample.page[..., 3] == 0]
+    assert len(behind) and (behind == (20, 10, 200, 0)).all()
+    assert sample.annotation["render"]["background"] == "blue.png"
+
+
+def test_light_runs_on_from_one_layer_to_the_next(tmp_path: Path) -> None:
+    gray = plain((0, 0, 60, 40), (120, 120, 120, 255))
+    layers = {
+        name: NewLayer(path=(name,), corner=(at, 0), rgba=gray)
+        for name, at in (("left", 0), ("right", 60))
+    }
+    character = written(tmp_path, layers, (120, 40))
+    labels = labelled({"left": "topwear", "right": "objects"})
+    colour = PageColour(match=0.0, light=1.0, light_gain=(0.2, 1.8))
+    for index in range(4):
+        options = evolve(EXACT, colour=colour)
+        sample = render_sample(character, labels, [], options, 0, index)
+        rgb = sample.page[sample.page[..., 3] > 0].reshape(40, 120, 4)[..., :3].astype(int)
+        assert rgb.std() > 1
+        assert np.abs(np.diff(rgb, axis=1)).max() <= np.ceil(np.ptp(rgb) / 20)
 
 
 def test_several_scales_are_drawn_of_one_character(stack) -> None:
