@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Protocol, overload
+from typing import IO, Protocol, cast, overload
 
 import attrs
 
@@ -183,7 +183,8 @@ def write_tar(target: Target, shard: str, samples: Iterable[Rendered]) -> Writte
     lines: list[str] = []
     with target.new_file(f"{shard}.tar") as file:
         hashed = _Hashed(file)
-        with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+        stream = cast(IO[bytes], hashed)  # a stream is only written
+        with tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
             offset = 0
             for sample in samples:
                 sizes: dict[str, int] = {}
