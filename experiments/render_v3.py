@@ -7,10 +7,12 @@ Cost: 0.6 s of CPU for a sample of 66 layers on a canvas of 2048 px, 4 MB on dis
 tests/benchmarks/render_sample.py.
 """
 
-from seethrough.recipe import recipe
-from seethrough.recipes.render import RenderChain
+from seethrough.recipe import Local, change, recipe
+from seethrough.recipes.render import Render, RenderChain
 
 
 @recipe
 class RenderV3(RenderChain):
-    """Characters are given with --render.characters=FOLDER, as file:FOLDER."""
+    """Eight samples of each character of a folder."""
+
+    render: Render = change(Render, characters=Local("characters"), samples_each=8)
