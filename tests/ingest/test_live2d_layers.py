@@ -17,6 +17,8 @@ MOC = Path("a.moc3")
 NAMES = {"PartFace": "顔"}
 COLOR = (200, 100, 50, 255)
 TEXTURE = make_texture(np.full((HEIGHT, WIDTH, 4), COLOR, np.uint8))
+NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 4), np.uint8) | (0, 0, 0, 255)
+"""Opaque straight RGBA, as large as the canvas."""
 
 
 def made(said: Answer, merge: bool = True) -> tuple[list[NewLayer], list[str]]:
@@ -37,6 +39,15 @@ def test_a_drawable_becomes_a_layer_at_its_place():
     assert (layer.rgba == COLOR).all()
     assert layer.path == ("PartHead", "PartFace 顔", "A")
     assert notes == []
+
+
+def test_the_texture_is_the_right_way_up():
+    said = answer([Rectangle(id="A", box=(3, 4, 13, 9))])
+    canvas = canvas_size(said, 2048)
+    found, _ = drawables(MOC, said, 0, NAMES, canvas)
+    texture = make_texture(NOISE.astype(np.uint8))
+    (layer,) = layers(MOC, found, gather(found, merge=True), [texture], canvas)
+    assert np.abs(layer.rgba.astype(int) - NOISE[4:9, 3:13]).max() <= 1
 
 
 def test_layers_follow_the_render_order():

@@ -68,13 +68,14 @@ def test_an_affine_mesh_is_the_affine_warp_of_its_texture():
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(-160, 1200), st.integers(-160, 900)),
+        # Halves: many edges run through centres of pixels.
+        st.tuples(st.integers(-20, 150), st.integers(-20, 110)),
         min_size=4,
         max_size=4,
     )
 )
 def test_triangles_that_share_an_edge_draw_each_pixel_once(points):
-    corners = np.array(points) / 16
+    corners = np.array(points) / 2
     one, other = (corners[triangle] for triangle in QUAD)
 
     def side(a, b, c):
@@ -84,6 +85,12 @@ def test_triangles_that_share_an_edge_draw_each_pixel_once(points):
     if side(one[0], one[2], one[1]) * side(one[0], one[2], other[2]) >= 0:
         return
     assert coverage(corners).max() <= 1
+
+
+def test_centres_on_a_shared_edge_are_drawn_by_one_triangle():
+    counted = coverage([[4.5, 4.5], [4.5, 20.5], [20.5, 20.5], [20.5, 4.5]])
+    # The left and the top edge are the square's, the right and the lower one its neighbours'.
+    assert (counted[4:20, 4:20] == 1).all() and counted.sum() == 256
 
 
 def test_a_pixel_is_drawn_where_its_centre_lies_inside():
