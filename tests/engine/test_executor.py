@@ -132,10 +132,15 @@ def test_an_interruption_ends_the_workers(tmp_path: Path):
         until(lambda: (tmp_path / "0.tried").exists())
         os.kill(os.getpid(), signal.SIGINT)
 
+    # What a shell starts in the background ignores interruptions.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        Run()(tasks_in(tmp_path, "wait"), workers=1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Run()(tasks_in(tmp_path, "wait"), workers=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join()
     assert multiprocessing.active_children() == []
 
