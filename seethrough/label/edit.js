@@ -258,6 +258,19 @@ function whole() {
   layOut();
 }
 
+/** Zoom to the chosen layer. */
+function closeUp() {
+  const [x1, y1, x2, y2] = shown.layers[state.current].box;
+  const fill = 0.4 * Math.min(stage.clientWidth / (x2 - x1), stage.clientHeight / (y2 - y1));
+  whole();
+  const { scale } = layOut();
+  zoom(fill / scale);
+  const [width, height] = shown.canvas;
+  view.panX = (width / 2 - (x1 + x2) / 2) * layOut().scale;
+  view.panY = (height / 2 - (y1 + y2) / 2) * layOut().scale;
+  layOut();
+}
+
 function nextGround() {
   const grounds = ["checker", "white", "black"];
   const next = grounds[(grounds.indexOf(document.body.dataset.ground) + 1) % grounds.length];
@@ -493,7 +506,7 @@ const KEYS = {
   enter: startTyping, y: accept, ".": () => (state.last === undefined ? say("No tag was given yet") : give(state.last)),
   x: () => give(null), delete: () => change(state.current, undefined), backspace: () => change(state.current, undefined),
   s: () => solo(state.current), v: () => toggle(state.current), a: showAll,
-  "[": () => walk(-1), "]": () => walk(1), o: reorder, g: nextGround, r: whole,
+  "[": () => walk(-1), "]": () => walk(1), o: reorder, g: nextGround, r: whole, f: closeUp,
   1: () => flip("valid"), 2: () => flip("incomplete"), 3: () => flip("checked"),
   "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "?": () => $("#help").showModal(),
 };

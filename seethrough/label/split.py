@@ -45,12 +45,15 @@ def split_hair(character: Character, guesses: Guesses) -> None:
 def split_eyes(character: Character, guesses: Guesses) -> None:
     """Make `eyes` an eyebrow, an eyewhite, irides or an eyelash.
 
-    What another layer of the eye clips are irides, and that other is the white. The rest is told
-    by its place among the layers of its side that are known, or else among themselves.
+    What another layer of the eye clips are irides, and that other is the white; what is as wide
+    as the white that clips it is a shadow on it. The rest is told by its place among the layers
+    of its side that are known, or else among themselves.
     """
     for index, guess in list(guesses.items()):
         if guess.tag == "eyes" and (whites := _whites(character.layers[index], guesses)):
-            guesses[index] = _made(guess, "irides", CLIPPED)
+            box, eye = character.layers[index].box, union([character.layers[i].box for i in whites])
+            tag = "irides" if _is_narrow(box, eye) else "eyewhite"
+            guesses[index] = _made(guess, tag, CLIPPED)
             for white in whites:
                 if guesses[white].tag == "eyes":
                     guesses[white] = _made(guesses[white], "eyewhite", CLIPPED)
@@ -122,9 +125,15 @@ def _split_side(layers: Sequence[CharacterLayer], guesses: Guesses) -> None:
 
 
 def _is_iris(box: Box, eye: Box) -> bool:
+    """Whether a box in an eye is narrow, high and in its middle half; at its corners lashes end."""
     width, height = eye[2] - eye[0], eye[3] - eye[1]
-    narrow = box[2] - box[0] <= IRIS_WIDTH * width
-    return narrow and box[3] - box[1] >= IRIS_HEIGHT * height
+    aside = abs(box[0] + box[2] - eye[0] - eye[2]) / 2
+    high = box[3] - box[1] >= IRIS_HEIGHT * height
+    return _is_narrow(box, eye) and high and aside <= width / 4
+
+
+def _is_narrow(box: Box, eye: Box) -> bool:
+    return box[2] - box[0] <= IRIS_WIDTH * (eye[2] - eye[0])
 
 
 def _holds(outer: Box, inner: Box) -> bool:

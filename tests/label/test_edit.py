@@ -158,7 +158,10 @@ def test_a_click_takes_the_topmost_layer_that_is_shown(page: Page):
     press(page, "s")
     assert page.locator(".part:not(.off)").count() == 1
     assert click(100, 100) == "PartFace / EyeL"  # Nothing else is shown there.
-    press(page, "a", "+", "+")
+    press(page, "f")
+    framed = page.locator(".frame").bounding_box()
+    assert framed is not None and framed["height"] > 200
+    press(page, "a", "r", "+", "+")
     assert click(100, 100) == "PartFace / Face1"
 
 
@@ -310,7 +313,9 @@ def test_a_clipped_layer_is_shown_as_clipped_and_a_broken_character_is_told(
     )
     home = f"/{server.token}/characters"
     png = ask(server, f"{home}/{character.id}/1")[1]
-    alpha = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)[..., 3]
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    alpha = pixels[..., 3]
     assert np.all(alpha[:, :5] == 255) and not alpha[:, 5:].any()
     (character.folder / FILE_NAME).write_text("{")
     listed = json.loads(ask(server, home)[1])
