@@ -1,11 +1,11 @@
 """Captions of layers: a tag's name, or what a text file beside the sample says."""
 
-import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from seethrough.data.layout import Sample
+from seethrough.data.shards import file_names, read_bytes
 from seethrough.data.tags import LEGWEAR_WITH_FOOTWEAR
 from seethrough.errors import InputError
 
@@ -54,7 +54,7 @@ def read_caption(path: Path) -> str | None:
     Raises InputError naming the file if it can't be read.
     """
     try:
-        return filter_caption(path.read_text(encoding="utf-8"))
+        return filter_caption(read_bytes(path).decode())
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -75,7 +75,7 @@ def caption_files(pages: Iterable[Path], tags: Collection[str]) -> Iterator[Path
     for page in pages:
         by_folder[page.parent].add(page)
     for folder, inside in by_folder.items():
-        names = {entry.name for entry in os.scandir(folder) if entry.name.endswith(".txt")}
+        names = {name for name in file_names(folder) if name.endswith(".txt")}
         if names:
             files = (caption_file(page, tag) for page in inside for tag in ("", *tags))
             yield from (file for file in files if file.name in names)

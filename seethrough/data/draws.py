@@ -39,7 +39,7 @@ class Draw:
         `stream` names the purpose ("flip", "noise", ...). Equal fields and an equal stream give
         the same numbers; any difference gives independent ones.
         """
-        return _generator(*self._fields(), stream)
+        return generator(*self._fields(), stream)
 
     def torch(self, stream: str) -> torch.Generator:
         """Make the CPU torch generator of this draw for one purpose, likewise.
@@ -71,10 +71,11 @@ def sample_order(seed: int, stage: str, length: int, position: int) -> int:
 @lru_cache(maxsize=4)
 def _permutation(seed: int, stage: str, length: int, epoch: int) -> np.ndarray:
     # A batch may straddle two epochs, and a run trains and validates: four are in use at most.
-    return _generator(seed, stage, length, epoch, "sample order").permutation(length)
+    return generator(seed, stage, length, epoch, "sample order").permutation(length)
 
 
-def _generator(*fields: int | str) -> np.random.Generator:
+def generator(*fields: int | str) -> np.random.Generator:
+    """Make the NumPy generator of these fields: equal fields give the same numbers."""
     return np.random.Generator(np.random.Philox(key=np.frombuffer(_digest(*fields), "<u8")))
 
 

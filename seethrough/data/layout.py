@@ -9,6 +9,8 @@ With `base` the page's path without its suffix:
 - `base.json`: run-length coded visible masks in the order of `STORED_MASK_ORDER`.
 - `base.txt`, `base_<tag>.txt`: optional captions.
 
+They lie in a folder, or in a shard (`seethrough.data.shards`), where they have paths too.
+
 The published renderer writes layers with premultiplied colour and the published datasets read
 them as straight. Here the annotation may say which one it is (`"layer_alpha"`: `"straight"` or
 `"premultiplied"`); where it is silent the reader's caller says.
@@ -26,6 +28,7 @@ import cv2
 import numpy as np
 
 from seethrough.data.pictures import as_rgba, broken, decode
+from seethrough.data.shards import is_file, read_bytes
 from seethrough.data.tags import STORED_MASK_ORDER, TAGS_V2, TRAINING_TAGS
 from seethrough.errors import InputError
 
@@ -140,7 +143,7 @@ class Sample:
     def depths_hash(self) -> str:
         """Hash the bytes of the depths of the page and of every layer that has one."""
         paths = [self.depth_path(tag) for tag in (None, *sorted(self.boxes))]
-        return _files_hash(path for path in paths if path.exists())
+        return _files_hash(path for path in paths if is_file(path))
 
     def bytes_hash(self) -> str:
         """Hash the bytes of the page, the annotation and every layer: 32 hex digits.
@@ -163,7 +166,7 @@ def read_sample(page_path: str | Path, layer_alpha: LayerAlpha = "straight") -> 
     """
     page_path = Path(page_path)
     path = page_path.with_name(page_path.stem + "_ann.json")
-    if not path.exists():
+    if not is_file(path):
         return Sample(page_path, None, {}, layer_alpha)
     content = _read_json(path, "annotation")
     if not isinstance(content, dict) or not isinstance(content.get("tag_info"), dict):
@@ -260,7 +263,7 @@ def _files_hash(paths: Iterable[Path], start: str = "") -> str:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise InputError(f"{path}: can't be read: {error.strerror}") from error
 
@@ -274,7 +277,7 @@ def _read_json(path: Path, what: str) -> Any:
 
 def _read_picture(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file, though its sample names it") from error
     except OSError as error:

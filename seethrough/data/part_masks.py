@@ -28,6 +28,7 @@ from seethrough.data.part_tags import (
     of_face_parsing,
 )
 from seethrough.data.pictures import decode
+from seethrough.data.shards import is_file, read_bytes
 from seethrough.data.tags import (
     HEAD,
     HEAD_PARTS,
@@ -106,13 +107,13 @@ def stored_tags(path: Path) -> tuple[str, ...]:
 def mask_file(page: Path, tags: Sequence[str]) -> Path:
     """The file beside a page with the masks of some tags; raises InputError when there is none."""
     labels = page.with_name(page.stem + LABEL_MAP + ".png")
-    if of_face_parsing(tags) and labels.is_file():
+    if of_face_parsing(tags) and is_file(labels):
         return labels
     for ending in (".json", ".json.gz"):
         path = page.with_name(page.stem + ending)
-        if path.is_file():
+        if is_file(path):
             return path
-    if labels.is_file():
+    if is_file(labels):
         raise InputError(
             f"{labels}: has the classes of face parsing alone, which {', '.join(tags)} are not all"
         )
@@ -123,7 +124,7 @@ def mask_file(page: Path, tags: Sequence[str]) -> Path:
 
 
 def _read_label_map(path: Path, tags: Sequence[str], size: tuple[int, int]) -> PartMasks:
-    image = decode(path, path.read_bytes())
+    image = decode(path, read_bytes(path))
     labels = np.asarray(image)
     if image.mode not in ("L", "P"):
         raise InputError(f"{path}: a label map has one channel of 8 bits, not {image.mode}")
@@ -145,7 +146,7 @@ def _read_label_map(path: Path, tags: Sequence[str], size: tuple[int, int]) -> P
 def _stored(path: Path, asked: Sequence[str] = ()) -> dict[str, Mapping[str, Any]]:
     """The entries of a file by their tags, not decoded."""
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path)
         entries = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path}: the masks can't be read: {error}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from seethrough.data.shards import read_bytes
 from seethrough.errors import InputError
 
 MAX_PIXELS = 89_000_000
@@ -25,7 +26,7 @@ def read_picture(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such picture") from error
     except OSError as error:

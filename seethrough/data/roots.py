@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from seethrough.data.shards import is_file
+
 
 def find_all(path: str | Path, folders: Iterable[str | Path]) -> list[Path]:
     """Every file or folder that `path` names below one of `folders`, in their order.
@@ -19,7 +21,7 @@ def find_all(path: str | Path, folders: Iterable[str | Path]) -> list[Path]:
 
 def find_file(path: str | Path, folders: Iterable[str | Path]) -> Path | None:
     """The file that `path` names below the first of `folders` that has it, or None."""
-    return next((place for place in _places(path, folders) if place.is_file()), None)
+    return next((place for place in _places(path, folders) if is_file(place)), None)
 
 
 def looked_in(folders: Iterable[str | Path]) -> str:

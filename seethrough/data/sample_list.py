@@ -1,8 +1,9 @@
 """Sample lists: which images a run trains on.
 
-A source is a path and a rate. The path is a directory of images, one image, or a list of images:
-a text file with one path a line, or a JSON list (`.json`, `.json.gz`). The rate repeats the whole
-source; repeating is how sources are mixed.
+A source is a path and a rate. The path is a directory of images, one image, a list of images (a
+text file with one path a line, or a JSON list: `.json`, `.json.gz`), or a folder of shards or its
+manifest (`seethrough.data.shards`). The rate repeats the whole source; repeating is how sources are
+mixed.
 """
 
 import gzip
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from seethrough.data.roots import find_file, looked_in
+from seethrough.data.shards import file_size, find_manifest, is_file, read_bytes
 from seethrough.data.tags import TAGS_V2, TRAINING_TAGS
 from seethrough.errors import InputError
 
@@ -43,7 +45,7 @@ def read_sources(
 
 
 def read_sample_list(path: str | Path, roots: Sequence[str | Path] = ()) -> list[Path]:
-    """Return the pages that a directory, an image or a list file names, in its order.
+    """Return the pages that a directory, an image, a list file or shards name, in their order.
 
     Relative entries of a list are looked up in the list's folder first, then in the data roots,
     then in the working directory. A directory's samples are its images in the order of their
@@ -54,6 +56,9 @@ def read_sample_list(path: str | Path, roots: Sequence[str | Path] = ()) -> list
     file is absent (with the list, the line and the path).
     """
     path = Path(path)
+    manifest = find_manifest(path)
+    if manifest is not None:
+        return manifest.pages()
     return [_resolve(path, place, text, roots) for place, text in _entries(path)]
 
 
@@ -62,17 +67,20 @@ def content_hash(path: str | Path, roots: Sequence[str | Path] = ()) -> str:
 
     It covers the entries as the list writes them (absolute ones relative to the list's folder, so
     that data may move), each page's size in bytes and each sample's annotation. The pixels are
-    not read.
+    not read. Of shards it covers what their manifest says: the hash of each.
     """
     path = Path(path)
+    manifest = find_manifest(path)
+    if manifest is not None:
+        return manifest.content_hash()
     folder = path if path.is_dir() else path.parent
     digest = hashlib.blake2b(digest_size=16)
     for place, text in _entries(path):
         page = _resolve(path, place, text, roots)
         name = os.path.relpath(text, folder.resolve()) if os.path.isabs(text) else text
         annotation = page.with_name(page.stem + "_ann.json")
-        content = annotation.read_bytes() if annotation.is_file() else b""
-        size = page.stat().st_size
+        content = read_bytes(annotation) if is_file(annotation) else b""
+        size = file_size(page)
         digest.update(f"{len(name.encode())} {size} {len(content)} ".encode())
         digest.update(name.encode() + content)
     return digest.hexdigest()

@@ -115,8 +115,12 @@ def make_plan(resolved: Resolved, runs: Path, redo: Collection[str] = ()) -> Pla
 
 
 def _newest_checkpoint(directory: Path) -> str | None:
-    names = sorted(path.name for path in directory.glob("checkpoints/step-*"))
-    return names[-1] if names else None
+    """The newest checkpoint of training, or the last finished shard of a render."""
+    for pattern, what in (("checkpoints/step-*", ""), ("shards/[0-9]*.json", "shard ")):
+        names = sorted(path.stem for path in directory.glob(pattern))
+        if names:
+            return what + names[-1]
+    return None
 
 
 def _first_line(stage: Stage) -> str:

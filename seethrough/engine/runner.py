@@ -155,9 +155,9 @@ def _prepare(
 
 
 def _clear(stage: StagePlan, redo: bool) -> None:
-    """Leave nothing of an earlier try but what training resumes from."""
+    """Leave nothing of an earlier try but what the stage resumes from."""
     try:
-        if redo or not isinstance(stage.stage, TrainStage):
+        if redo or not stage.stage.resumes:
             remove_tree(stage.directory)
         stage.directory.mkdir(parents=True, exist_ok=True)
         (stage.directory / FAILURE).unlink(missing_ok=True)

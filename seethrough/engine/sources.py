@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from seethrough.data.roots import find_all, looked_in
 from seethrough.data.sample_list import content_hash
+from seethrough.data.shards import find_manifest
 from seethrough.engine.files import tree_sha256, write_json
 from seethrough.engine.hub import MODEL_FILES, download
 from seethrough.errors import InputError
@@ -82,7 +83,7 @@ def local_identity(source: Local, cache: HashCache, roots: Sequence[str] = ()) -
     if not found:
         return None
     path = found[0]
-    if path.name.endswith((".txt", ".json", ".json.gz")):
+    if path.name.endswith((".txt", ".json", ".json.gz")) or find_manifest(path) is not None:
         return f"samples:{content_hash(path, roots)}"
     return f"sha256:{cache.sha256(path)}"
 

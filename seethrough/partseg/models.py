@@ -79,12 +79,12 @@ def _weights(path: Path) -> Path:
     if path.is_file() or (path / CONFIG).is_file():
         return path
     if not path.is_dir():
-        raise InputError(f"--model: {path}: no such file or folder")
+        raise InputError(f"{path}: no such file or folder")
     suffixes = (".safetensors", *TORCH_SUFFIXES)
     found = sorted(file for file in path.iterdir() if file.suffix in suffixes)
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
-        raise InputError(f"--model: {path}: one file of weights is expected, found {names}")
+        raise InputError(f"{path}: one file of weights is expected, found {names}")
     return found[0]
 
 
@@ -96,7 +96,7 @@ def _of_run(run: Path) -> tuple[Path, str]:
     if len(found) != 1:
         names = " and ".join(record.stage for record in found) or "none"
         raise InputError(
-            f"--from={run}: one finished stage with a model of parts is expected, found {names}"
+            f"{run}: one finished stage with a model of parts is expected, found {names}"
         )
     record = found[0]
     return record.artifact_path(ARTIFACT, run / record.stage), record.artifacts[ARTIFACT].sha256

@@ -23,6 +23,9 @@ class Stage(Recipe):
     outputs: ClassVar[tuple[str, ...]] = ()
     """Names of the artifacts that it makes."""
 
+    resumes: ClassVar[bool] = False
+    """Whether it goes on from what an interrupted run left; any other starts in an empty folder."""
+
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """What is read of a hub repository, by the field that names it: subfolders, and patterns of
     files. Nothing else of it is fetched; where a field has none, all that models consist of is."""

@@ -1,7 +1,7 @@
 """The sections that every training stage is made of."""
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from seethrough.recipe import (
     REQUIRED,
@@ -274,6 +274,8 @@ class Tracking(Section):
 @recipe
 class TrainStage(Stage):
     """A stage that the training loop runs; a family narrows the sections."""
+
+    resumes: ClassVar[bool] = True
 
     seed: int = 42
     """Seed of sample order, augmentation, noise and new weights."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from seethrough.data.layout import Sample, read_sample
+from seethrough.data.shards import read_bytes
 from seethrough.data.pictures import read_picture
 from seethrough.data.tags import HEAD
 from seethrough.errors import InputError
@@ -188,7 +189,7 @@ def _read_page(sample: Sample) -> Image8:
 
 def page_seed(seed: int, path: Path) -> int:
     """Each page's random numbers follow from the sampler's seed and the page's own bytes."""
-    digest = hashlib.blake2b(f"{seed} ".encode() + path.read_bytes(), digest_size=7)
+    digest = hashlib.blake2b(f"{seed} ".encode() + read_bytes(path), digest_size=7)
     return int.from_bytes(digest.digest(), "little")
 
 

@@ -1,0 +1,1 @@
+"""Layered pictures of characters on disk: their one form, and their labels."""

@@ -1,0 +1,1 @@
+"""Labels for the layers of characters, by rules and by hand: `python -m seethrough.label`."""
