@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from seethrough.data.layout import Sample, read_sample
-from seethrough.data.shards import read_bytes
 from seethrough.data.pictures import read_picture
+from seethrough.data.shards import read_bytes
 from seethrough.data.tags import HEAD
 from seethrough.errors import InputError
 from seethrough.inference.composite import Image8, place
