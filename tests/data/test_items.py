@@ -137,8 +137,9 @@ def test_an_item_reads_each_file_once(tmp_path: Path, make, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "read_bytes", counted)
     item = dataset[at(0)]
-    layers = 1 if make is dataset_2d else int(item["present"].sum())
-    assert len(reads) == len(set(reads)) == layers + 2
+    # A layer and its caption, or all of a group.
+    of_layers = 2 if make is dataset_2d else int(item["present"].sum())
+    assert len(reads) == len(set(reads)) == of_layers + 2
     assert {"p_ann.json", "p.png"} < set(reads)
 
 
