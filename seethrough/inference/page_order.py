@@ -8,27 +8,34 @@ whose colours differ tell which is in front. Where they don't say, depth does.
 
 from __future__ import annotations
 
-import graphlib
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from itertools import combinations, permutations
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from seethrough.inference.composite import Image8
-from seethrough.inference.parts import PAGE_COLORED, STEP, Part, at_depth
+from seethrough.inference.parts import (
+    BEFORE_FACE,
+    EYE_STACK,
+    PAGE_COLORED,
+    STEP,
+    Part,
+    at_depth,
+)
 
 SOLID = 200
 """A part hides what is behind it where its alpha is above this."""
 
-MATCH = 48
+MATCH = 16
 """A pixel shows a part if no channel of the page is farther than this from the part's colour,"""
 
-MARGIN = 20
-"""and some channel is at least this much farther from the other part's."""
+MARGIN = 60
+"""and some channel at least this much farther from every other part's that covers the pixel: what
+two parts may be seen by tells nothing of a third."""
 
-LEAST_SHARE = 1 / 16
+LEAST_SHARE = 1 / 4
 """Share of two parts' overlap that has to show the one in front: the rest may be hidden by others,
 or of the same colour."""
 
@@ -39,15 +46,8 @@ LOOKED_AT = 512
 """The page is looked at in as many rows and columns at most."""
 
 
-@attrs.frozen
-class Shown:
-    """An order that the page shows."""
-
-    front: int
-    """Place of the part in front among the parts."""
-    back: int
-    pixels: int
-    """How many pixels show it, less those that show the other."""
+Order = tuple[int, int]
+"""Places of two parts: of the one in front, and of the other."""
 
 
 def follow_page(parts: Sequence[Part], page: Image8) -> list[Part]:
@@ -62,42 +62,54 @@ def follow_page(parts: Sequence[Part], page: Image8) -> list[Part]:
         covers: its median depth says so.
     """
     behind: dict[int, set[int]] = {place: set() for place in range(len(parts))}
-    for shown in shown_orders(parts, page):
+    for front, back in [*_by_anatomy(parts), *shown_orders(parts, page)]:
         # A pair that contradicts surer ones is left out.
-        if not _reaches(behind, shown.back, shown.front):
-            behind[shown.front].add(shown.back)
-    moved = list(parts)
-    for place in graphlib.TopologicalSorter(behind).static_order():
+        if not _reaches(behind, back, front):
+            behind[front].add(back)
+    moved: dict[int, Part] = {}
+    for place in _backs_first(behind):
+        part = parts[place]
         nearest = min((moved[back].depth_median for back in behind[place]), default=np.inf)
-        if moved[place].depth_median >= nearest:
-            moved[place] = at_depth(moved[place], nearest - STEP)
-    return sorted(moved, key=lambda part: -part.depth_median)
+        moved[place] = part if part.depth_median < nearest else at_depth(part, nearest - STEP)
+    return sorted(moved.values(), key=lambda part: -part.depth_median)
 
 
-def shown_orders(parts: Sequence[Part], page: Image8) -> list[Shown]:
+def _by_anatomy(parts: Sequence[Part]) -> list[Order]:
+    """What lies on a face stays there, however vague the networks painted it."""
+    fronts = {*((tag, "face") for tag in BEFORE_FACE), *EYE_STACK}
+    return [
+        (front, back)
+        for front, back in permutations(range(len(parts)), 2)
+        if (parts[front].tag, parts[back].tag) in fronts
+    ]
+
+
+def shown_orders(parts: Sequence[Part], page: Image8) -> list[Order]:
     """The pairs of parts whose order the page shows, those that most pixels show first.
 
     Parts that have the page's own colour tell nothing.
     """
     step = -(-max(page.shape[:2]) // LOOKED_AT)
-    looks = {
-        place: _look(part, page, step)
-        for place, part in enumerate(parts)
-        if part.tag not in PAGE_COLORED
-    }
-    found: list[Shown] = []
-    for one, other in combinations(looks, 2):
+    places = [place for place, part in enumerate(parts) if part.tag not in PAGE_COLORED]
+    if len(places) < 2:
+        return []
+    looks = [_look(parts[place], page, step) for place in places]
+    distances = np.stack([look.distance for look in looks])
+    nearest, next_nearest = np.partition(distances, 1, axis=0)[:2]
+    clear = (nearest <= MATCH) & (next_nearest >= nearest + MARGIN)
+    shown = np.where(clear, distances.argmin(axis=0), -1)
+    found: dict[Order, int] = {}
+    for one, other in combinations(range(len(places)), 2):
         both = looks[one].solid & looks[other].solid
-        if not both.any():
+        overlap = int(np.count_nonzero(both))
+        if not overlap:
             continue
-        first, second = looks[one].distance[both], looks[other].distance[both]
-        shows = int(np.count_nonzero((first <= MATCH) & (second >= first + MARGIN)))
-        against = int(np.count_nonzero((second <= MATCH) & (first >= second + MARGIN)))
-        lead = max(shows, against)
-        if lead >= LEAST_SHARE * np.count_nonzero(both) and lead >= MAJORITY * (shows + against):
-            front, back = (one, other) if shows > against else (other, one)
-            found.append(Shown(front, back, abs(shows - against)))
-    return sorted(found, key=lambda shown: -shown.pixels)
+        first, second = (int((shown[both] == place).sum()) for place in (one, other))
+        lead = max(first, second)
+        if lead >= LEAST_SHARE * overlap and lead >= MAJORITY * (first + second):
+            front, back = (one, other) if first > second else (other, one)
+            found[places[front], places[back]] = lead - min(first, second)
+    return sorted(found, key=lambda order: -found[order])
 
 
 @attrs.frozen(eq=False)
@@ -107,7 +119,7 @@ class _Look:
     solid: npt.NDArray[np.bool_]
     """Where it hides what is behind it."""
     distance: npt.NDArray[np.int16]
-    """Of its colour from the page's, the largest of the channels."""
+    """Of its colour from the page's, the largest of the channels; far where it is not solid."""
 
 
 def _look(part: Part, page: Image8, step: int) -> _Look:
@@ -115,10 +127,26 @@ def _look(part: Part, page: Image8, step: int) -> _Look:
     canvas[part.window] = part.rgba
     seen = canvas[::step, ::step].astype(np.int16)
     distance = np.abs(seen[..., :3] - page[::step, ::step, :3]).max(axis=-1)
-    return _Look(seen[..., 3] > SOLID, distance)
+    solid = seen[..., 3] > SOLID
+    return _Look(solid, np.where(solid, distance, np.int16(1000)))
 
 
-def _reaches(behind: dict[int, set[int]], start: int, goal: int) -> bool:
+def _backs_first(behind: Mapping[int, set[int]]) -> list[int]:
+    """The parts in their order, but each after all that is behind it."""
+    done: dict[int, None] = {}
+
+    def visit(place: int) -> None:
+        for back in sorted(behind[place] - done.keys()):
+            visit(back)
+        done[place] = None
+
+    for place in behind:
+        if place not in done:
+            visit(place)
+    return list(done)
+
+
+def _reaches(behind: Mapping[int, set[int]], start: int, goal: int) -> bool:
     """Whether the goal is already known to be behind the start."""
     waiting, met = [start], {start}
     while waiting:
