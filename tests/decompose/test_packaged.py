@@ -122,10 +122,9 @@ class TestTheModelItself:
             alpha[top:bottom, left:right] = np.asarray(found[name].topil())[..., 3] > 127
             both, either = alpha & true[name], alpha | true[name]
             assert both.sum() / either.sum() > 0.5, name
-        # Short hair over the hat, the clothes over long hair: not as most characters are drawn.
         order = list(found)
-        assert order.index("headwear") < order.index("front hair")
-        assert order.index("back hair") < order.index("topwear")
+        for back, front in (("back hair", "topwear"), ("neck", "face"), ("face", "front hair")):
+            assert order.index(back) < order.index(front)
         assert [layer.name for layer in PSDImage.open(folder / "example_depth.psd")] == order
         placed = json.loads((folder / "example.psd.json").read_text())["parts"]
         depths = [placed[name]["depth_median"] for name in order]
