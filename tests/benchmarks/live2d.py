@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -80,7 +82,7 @@ def engine_pictures(
     """The engine's own pictures, straight RGBA, of poses given by the values of all parameters."""
     # Its C++ library has functions of the system's C++ library in it, and must call its own.
     sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
-    import live2d
+    live2d: Any = importlib.import_module("live2d")
 
     stored = json.loads(source.read_text("utf-8-sig"))
     # What moves the model, which samples often come without.

@@ -58,9 +58,9 @@ def written(
     return read_character(folder)
 
 
-def labelled(tags: Mapping[str, str | None], **flags: bool) -> Labels:
+def labelled(tags: Mapping[str, str | None]) -> Labels:
     layers = {layer: Label(tag, 1.0, "person") for layer, tag in tags.items()}
-    return Labels(tag_set="v3", layers=layers, **flags)
+    return Labels(tag_set="v3", layers=layers)
 
 
 def stack_character(root: Path) -> tuple[Character, Labels]:

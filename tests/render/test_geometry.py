@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seethrough.data.layout import Box
+from seethrough.inference.composite import Image8
 from seethrough.recipes.render import PageGeometry
 from seethrough.render.geometry import Frame, choose_placement, shrinkage, to_frame
 
@@ -28,6 +30,13 @@ def test_scales_are_fractions_of_64_or_of_1(side: int, scale) -> None:
     assert shrinkage(side, 1280) == Fraction(scale)
 
 
+def shown(rgba: Image8, corner: tuple[int, int], frame: Frame) -> tuple[Box, Image8]:
+    """What a frame shows of a picture that has pixels in it."""
+    placed = to_frame(rgba, corner, frame)
+    assert placed is not None
+    return placed
+
+
 @settings(max_examples=40)
 @given(random_pixels, st.integers(10, 200), st.integers(10, 200), st.integers(8, 150), st.data())
 def test_pieces_that_meet_in_the_character_meet_on_the_page(random, width, height, longest, data):
@@ -38,7 +47,7 @@ def test_pieces_that_meet_in_the_character_meet_on_the_page(random, width, heigh
     rgba[..., 3] = 255
     scale = shrinkage(max(width, height), longest)
     frame = Frame((left, top, left + width, top + height), scale)
-    (box, whole) = to_frame(rgba, (left, top), frame)
+    box, whole = shown(rgba, (left, top), frame)
     assert box == (0, 0, *frame.size[::-1])
     total = np.zeros((*frame.size, 4))
     for part, x in ((rgba[:, :cut], left), (rgba[:, cut:], left + cut)):
@@ -58,7 +67,7 @@ def test_shrunk_pixels_are_means_weighted_by_alpha() -> None:
     rgba[0, 0] = (0, 100, 0, 51)
     rgba[3, 3] = (250, 30, 20, 4)
     frame = Frame((0, 0, 4, 4), Fraction(1, 2))
-    box, shrunk = to_frame(rgba, (0, 0), frame)
+    box, shrunk = shown(rgba, (0, 0), frame)
     assert box == (0, 0, 2, 2)
     # (3 * 255 * 200) / (3 * 255 + 51), and a colour under faint alpha is kept.
     assert shrunk.tolist() == [
@@ -69,7 +78,7 @@ def test_shrunk_pixels_are_means_weighted_by_alpha() -> None:
 
 def test_a_picture_that_is_not_shrunk_stays_as_it_is() -> None:
     rgba = np.random.default_rng(0).integers(1, 256, (5, 7, 4), np.uint8)
-    box, placed = to_frame(rgba, (13, 21), Frame((10, 20, 40, 40), Fraction(1)))
+    box, placed = shown(rgba, (13, 21), Frame((10, 20, 40, 40), Fraction(1)))
     assert box == (3, 1, 10, 6) and np.array_equal(placed, rgba)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from seethrough.characters.form import read_character
-from seethrough.characters.labels import write_labels
+from seethrough.characters.form import Character, read_character
+from seethrough.characters.labels import Labels, write_labels
 from seethrough.characters.write import NewLayer
 from seethrough.data.layout import read_sample
 from seethrough.data.tags import STORED_MASK_ORDER, TAGS_V2
@@ -24,6 +24,8 @@ from seethrough.render.sample import Renderer, render_sample
 from tests.render.art import EXACT, avatar, labelled, plain, stack_character, varied, written
 
 COMPAT = evolve(EXACT, compat=True)
+Stack = tuple[Character, Labels]
+WHITE = (255, 255, 255, 255)
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +34,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def sample(stack):
+def sample(stack: Stack):
     return render_sample(*stack, [], EXACT, 42, 0)
 
 
 @pytest.fixture(scope="module")
-def compat(stack):
+def compat(stack: Stack):
     return render_sample(*stack, [], COMPAT, 42, 0)
 
 
@@ -151,7 +153,7 @@ def test_reader_of_samples_reads_back_what_was_drawn(sample, tmp_path: Path) -> 
         assert masks[tag].sum() == sample.masks[tag].inside.sum()
 
 
-def test_two_characters_never_share_a_name(stack, tmp_path: Path) -> None:
+def test_two_characters_never_share_a_name(stack: Stack, tmp_path: Path) -> None:
     other, labels = avatar(tmp_path, 0)
     names = {render_sample(*stack, [], EXACT, 0, index).name for index in range(3)}
     names.add(render_sample(other, labels, [], EXACT, 0, 0).name)
@@ -203,7 +205,7 @@ def test_changed_colours_keep_page_and_layers_together(tmp_path: Path) -> None:
         assert seen_at.box[:2] == (x, y) and np.mean(before.max(axis=1) > 1) < 0.2
 
 
-def test_a_picture_stands_behind_and_is_named(stack, tmp_path: Path) -> None:
+def test_a_picture_stands_behind_and_is_named(stack: Stack, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "blue.png"), np.full((50, 90, 3), (200, 10, 20), np.uint8))
     sample = render_sample(*stack, [tmp_path / "blue.png"], EXACT, 0, 0)
     behind = sample.page[sample.page[..., 3] == 0]
@@ -228,7 +230,7 @@ def test_light_runs_on_from_one_layer_to_the_next(tmp_path: Path) -> None:
         assert np.abs(np.diff(rgb, axis=1)).max() <= np.ceil(np.ptp(rgb) / 20)
 
 
-def test_several_scales_are_drawn_of_one_character(stack) -> None:
+def test_several_scales_are_drawn_of_one_character(stack: Stack) -> None:
     options = evolve(EXACT, geometry=PageGeometry(long_side=(20, 100)))
     sizes = {render_sample(*stack, [], options, 0, index).page.shape[0] for index in range(8)}
     assert len(sizes) > 3 and max(sizes) <= 150
@@ -237,7 +239,7 @@ def test_several_scales_are_drawn_of_one_character(stack) -> None:
 def test_clips_opacity_and_hidden_layers_count(tmp_path: Path) -> None:
     box = (0, 0, 20, 20)
     layers = {
-        "white": NewLayer(path=("white",), corner=(4, 4), rgba=plain((0, 0, 8, 8), (255,) * 4)),
+        "white": NewLayer(path=("white",), corner=(4, 4), rgba=plain((0, 0, 8, 8), WHITE)),
         "iris": NewLayer(
             path=("iris",), corner=(0, 0), rgba=plain(box, (0, 90, 0, 255)), clip=(0,), opacity=0.5
         ),
@@ -276,7 +278,7 @@ def test_a_layer_that_is_too_faint_to_be_seen_is_left_out_of_everything(tmp_path
         ({"PartFace/Face9": "face"}, {}, "Face9"),
     ],
 )
-def test_a_character_that_cannot_be_drawn_is_refused(stack, tags, flags, says) -> None:
+def test_a_character_that_cannot_be_drawn_is_refused(stack: Stack, tags, flags, says) -> None:
     with pytest.raises(InputError, match=says):
         render_sample(stack[0], labelled(tags, **flags), [], EXACT, 0, 0)
 
@@ -289,7 +291,7 @@ def test_a_broken_layer_is_named(tmp_path: Path) -> None:
         render_sample(read_character(character.folder), labels, [], EXACT, 0, 0)
 
 
-def test_labels_of_tags_that_v3_splits_are_refused(stack) -> None:
+def test_labels_of_tags_that_v3_splits_are_refused(stack: Stack) -> None:
     labels = attrs.evolve(
         labelled({"PartHair/HairFront1": "hair", "PartFace/Face1": "face"}), tag_set="v2"
     )
