@@ -280,7 +280,7 @@ def test_a_layer_that_is_too_faint_to_be_seen_is_left_out_of_everything(tmp_path
 )
 def test_a_character_that_cannot_be_drawn_is_refused(stack: Stack, tags, flags, says) -> None:
     with pytest.raises(InputError, match=says):
-        render_sample(stack[0], labelled(tags, **flags), [], EXACT, 0, 0)
+        render_sample(stack[0], attrs.evolve(labelled(tags), **flags), [], EXACT, 0, 0)
 
 
 def test_a_broken_layer_is_named(tmp_path: Path) -> None:
