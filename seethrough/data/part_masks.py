@@ -24,7 +24,6 @@ from seethrough.data.part_tags import (
     BACKGROUND,
     FACE_CLASSES,
     FOREGROUND,
-    TAGS_V1,
     of_face_parsing,
 )
 from seethrough.data.pictures import decode
@@ -33,6 +32,7 @@ from seethrough.data.tags import (
     HEAD,
     HEAD_PARTS,
     STORED_MASK_ORDER,
+    TAGS_V1,
     TAGS_V2,
     TAGS_V3,
     V2_PARTS,

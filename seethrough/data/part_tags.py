@@ -2,31 +2,7 @@
 
 from collections.abc import Sequence
 
-from seethrough.data.tags import HEAD, TAGS_V2, TAGS_V3
-
-TAGS_V1 = (
-    "hair",
-    "headwear",
-    "face",
-    "eyes",
-    "eyewear",
-    "ears",
-    "earwear",
-    "nose",
-    "beard",
-    "mouth",
-    "neck",
-    "neckwear",
-    "skin",
-    "topwear",
-    "handwear",
-    "bottomwear",
-    "legwear",
-    "footwear",
-    "tail",
-    "wings",
-)
-"""The 20 tags of the first samples, in the order of their masks."""
+from seethrough.data.tags import HEAD, TAGS_V1, TAGS_V2, TAGS_V3
 
 BACKGROUND = "background"
 

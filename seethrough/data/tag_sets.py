@@ -2,33 +2,9 @@
 
 from collections.abc import Mapping
 
-from seethrough.data.tags import TAGS_V2, TAGS_V3, V2_PARTS
+from seethrough.data.tags import TAGS_V1, TAGS_V2, TAGS_V3, V2_PARTS
 from seethrough.errors import InputError
 from seethrough.recipe.errors import nearest
-
-TAGS_V1 = (
-    "hair",
-    "headwear",
-    "face",
-    "eyes",
-    "eyewear",
-    "ears",
-    "earwear",
-    "nose",
-    "beard",
-    "mouth",
-    "neck",
-    "neckwear",
-    "skin",
-    "topwear",
-    "handwear",
-    "bottomwear",
-    "legwear",
-    "footwear",
-    "tail",
-    "wings",
-)
-"""The 20 tags of the first published labels: with `beard` and `skin`, without `objects`."""
 
 TAG_SETS: dict[str, tuple[str, ...]] = {"v1": TAGS_V1, "v2": TAGS_V2, "v3": TAGS_V3}
 """Every set by its name, from the oldest to the newest."""

@@ -4,6 +4,31 @@ The order of each list is part of the published checkpoints: a tag's place in it
 frame in the 3D model, and the group embeddings have one row per frame.
 """
 
+TAGS_V1 = (
+    "hair",
+    "headwear",
+    "face",
+    "eyes",
+    "eyewear",
+    "ears",
+    "earwear",
+    "nose",
+    "beard",
+    "mouth",
+    "neck",
+    "neckwear",
+    "skin",
+    "topwear",
+    "handwear",
+    "bottomwear",
+    "legwear",
+    "footwear",
+    "tail",
+    "wings",
+)
+"""The 20 tags of the first samples, in the order of their masks: with `beard` and `skin`, without
+`objects`."""
+
 TAGS_V2 = (
     "hair",
     "headwear",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from seethrough.data.part_tags import FACE_CLASSES, TAGS_V1
-from seethrough.data.tags import TAGS_V2, TAGS_V3
+from seethrough.data.part_tags import FACE_CLASSES
+from seethrough.data.tags import TAGS_V1, TAGS_V2, TAGS_V3
 from seethrough.import_yaml.common import COMMON, DEFAULTS, MEASURED, PICTURES
 from seethrough.import_yaml.rules import Beside, By, Import, Layout, To, Without, source, words
 from seethrough.recipe import Local, RecipeError

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from seethrough.data.part_masks import encode_mask, mask_file, read_part_masks
-from seethrough.data.part_tags import FACE_CLASSES, TAGS_V1
-from seethrough.data.tags import HEAD_PARTS, STORED_MASK_ORDER, TAGS_V2, TAGS_V3
+from seethrough.data.part_tags import FACE_CLASSES
+from seethrough.data.tags import HEAD_PARTS, STORED_MASK_ORDER, TAGS_V1, TAGS_V2, TAGS_V3
 from seethrough.errors import InputError
 
 SIZE = (4, 6)

@@ -10,8 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seethrough.data.part_tags import TAGS_V1
-from seethrough.data.tags import TAGS_V2
+from seethrough.data.tags import TAGS_V1, TAGS_V2
 from seethrough.import_yaml.__main__ import main
 from seethrough.import_yaml.document import read_documents
 from seethrough.import_yaml.layouts import LAYOUTS, Program, program_of
