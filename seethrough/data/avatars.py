@@ -171,9 +171,11 @@ def draw_character(seed: int, split: Split, size: int) -> Character:
     background = _render(_background(rng), size)[..., :3]
     drawn = {tag: _render(f'<g transform="{pose}">{art[tag]}</g>', size) for tag in order}
     masks = {tag: rgba[..., 3] > COVERS for tag, rgba in drawn.items()}
+    levels = drawing_levels(masks)
+    # Where only specks show an order, the levels' counts, so that depth and page agree.
     layers = [
-        Layer(tag, drawn[tag], np.where(masks[tag], level, 0).astype(np.uint8))
-        for tag, level in drawing_levels(masks).items()
+        Layer(tag, drawn[tag], np.where(masks[tag], levels[tag], 0).astype(np.uint8))
+        for tag in sorted(levels, key=levels.__getitem__)
     ]
     return Character(seed, split, size, tuple(parts.values()), tuple(layers), background)
 
@@ -182,7 +184,7 @@ def drawing_levels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, int]:
     """Levels, from 1 to 255, of layers that are drawn in this order, without those that are empty.
 
     A layer is on the level that its tag usually has, or one above the highest that it is seen to
-    cover: an order that doesn't show in the page can't be learnt from it.
+    cover: an order that doesn't show in the page can't be learnt from it. No two have the same.
     """
     levels: dict[str, int] = {}
     drawn = [tag for tag, mask in masks.items() if mask.any()]
@@ -191,7 +193,10 @@ def drawing_levels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, int]:
         seen = np.logical_and.reduce([masks[tag], *(~mask for mask in above)])
         covered = (levels[other] for other in levels if _overlap(seen, masks[other]))
         usual = _STEP * (_USUAL_ORDER.index(tag) + 1)
-        levels[tag] = max(usual, _STEP + max(covered, default=0))
+        level = max(usual, _STEP + max(covered, default=0))
+        while level in levels.values():
+            level += 1
+        levels[tag] = level
     return levels
 
 

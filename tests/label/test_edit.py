@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import attrs
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from seethrough.characters.form import Character
 from seethrough.characters.labels import FILE_NAME, Label, Labels, read_labels, write_labels
@@ -22,7 +21,6 @@ from seethrough.errors import InputError
 from seethrough.label.server import ADDRESS, LabelServer
 from tests.label.drawn import STACK, Plain, draw
 
-CHROMIUM = shutil.which("chromium")
 PATIENCE = 60_000
 """Milliseconds: a busy machine is no failure."""
 expect.set_options(timeout=PATIENCE)
@@ -58,15 +56,6 @@ def server(stack: Character) -> Iterator[LabelServer]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "no Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def page(browser: Browser, server: LabelServer) -> Iterator[Page]:
     """The open page; at the end its console must be clean."""
@@ -78,6 +67,8 @@ def page(browser: Browser, server: LabelServer) -> Iterator[Page]:
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(server.url)
     expect(page.locator("#rows li")).to_have_count(len(STACK))
+    # What a click meets are their pixels.
+    page.wait_for_function("[...document.querySelectorAll('.part img')].every((i) => i.complete)")
     yield page
     # What a refused request leaves in the console is Chromium's own line.
     assert [text for text in said if not text.startswith("Failed to load resource")] == []
