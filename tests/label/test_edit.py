@@ -68,7 +68,9 @@ def page(browser: Browser, server: LabelServer) -> Iterator[Page]:
     page.goto(server.url)
     expect(page.locator("#rows li")).to_have_count(len(STACK))
     # What a click meets are their pixels.
-    page.wait_for_function("[...document.querySelectorAll('.part img')].every((i) => i.complete)")
+    page.evaluate(
+        "() => Promise.all([...document.querySelectorAll('.part img')].map((i) => i.decode()))"
+    )
     yield page
     # What a refused request leaves in the console is Chromium's own line.
     assert [text for text in said if not text.startswith("Failed to load resource")] == []
